@@ -1,0 +1,27 @@
+"""The exceptions that a user may see. Each names the field and the limit; none needs a traceback to be understood."""
+
+from __future__ import annotations
+
+
+class SpvnodeError(Exception):
+    """Base of every error that is ours to raise and the user's to read."""
+
+
+class InputError(SpvnodeError):
+    """Bad input from a file, a flag, the config, or an RPC caller.
+
+    ``field`` names the input, ``problem`` says what is wrong with it and which limit it breaks.
+    """
+
+    def __init__(self, field: str, problem: str) -> None:
+        super().__init__(f"{field}: {problem}")
+        self.field = field
+        self.problem = problem
+
+
+class StoreError(SpvnodeError):
+    """The store cannot be used, and cannot heal by itself (a lock, a full disk, a schema from the future)."""
+
+
+class StoreLocked(StoreError):
+    """Another process holds the store."""
