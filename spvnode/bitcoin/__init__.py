@@ -1,0 +1,1 @@
+"""The rules of Bitcoin-like chains: parameters, header checks, fork choice. Sans-IO; no clock and no randomness."""

@@ -1,0 +1,202 @@
+"""The committed main chain, for reading: what the tree, the peers and the RPC ask of it.
+
+Headers stay in the store. Held in memory: an index from hash to height, a mark of work per 2,016 headers, and the
+header tree's upper nodes; about 15 bytes per header together, in flat buffers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from merkle.bundle import encode, make_bundle
+from merkle.forest import Forest
+from merkle.hashing import sha256d_headers
+from spvnode.bitcoin.branches import Limits
+from spvnode.bitcoin.hashindex import HashIndex
+from spvnode.bitcoin.header import Header, header_hash
+from spvnode.bitcoin.locator import MAX_LOCATOR_HASHES, locator_heights
+from spvnode.bitcoin.packing import MEDIAN_TIME_SPAN
+from spvnode.bitcoin.params import ChainParams
+from spvnode.bitcoin.pow import difficulty
+from spvnode.bitcoin.rules import median_time_past
+from spvnode.bitcoin.start import Checkpoint, check_checkpoint, start_context
+from spvnode.bitcoin.tree import BlockTree
+from spvnode.bitcoin.work import WorkTable, times_of
+from spvnode.types import HEADER_SIZE, Hash32, Height, Work
+from spvnode.view import BranchTip, TrustStart
+
+
+class HeaderReader(Protocol):
+    """The store, as far as a chain reads it. Safe to call from any thread."""
+
+    def header(self, height: Height) -> bytes:
+        """The 80 bytes at ``height``; KeyError where there is none."""
+
+    def headers(self, start: Height, count: int) -> bytes:
+        """Up to ``count`` headers from ``start``, cut at the tip."""
+
+
+class ChainReads:
+    """Read side of ``HeaderChain``; implements ``spvnode.view.ChainView`` and ``mainchain.MainChain``.
+
+    Answers are those of the applied state. The store may be a commit ahead of it where that commit extends the chain;
+    a reorganization replaces headers in place, so its write and its ``apply`` belong together without a read between.
+    """
+
+    def __init__(
+        self, params: ChainParams, reader: HeaderReader, start: Checkpoint, limits: Limits | None = None
+    ) -> None:
+        check_checkpoint(params, start)
+        self.params = params
+        self._reader = reader
+        self._start = start
+        self._index = HashIndex(start.height)
+        self._works = WorkTable(start.height, start.base_work)
+        self.forest = Forest(self._leaves, base=start.height, peaks=start.peaks)
+        self._tree = BlockTree(params, self, start_context(params, start), limits)
+
+    def _leaves(self, start: int, count: int) -> bytes:
+        return sha256d_headers(self._reader.headers(Height(start), count))
+
+    # -- where it begins and ends
+
+    @property
+    def network(self) -> str:
+        return self.params.name
+
+    @property
+    def genesis_hash(self) -> Hash32:
+        return self.params.genesis_hash
+
+    @property
+    def minimum_chain_work(self) -> Work:
+        return self.params.minimum_chain_work
+
+    @property
+    def start(self) -> TrustStart:
+        """Genesis or the operator's checkpoint; complete only from genesis."""
+        from_genesis = self._start.height == 0
+        kind = "genesis" if from_genesis else "checkpoint"
+        return TrustStart(self._start.height, self._start.hash, kind, from_genesis)
+
+    @property
+    def work_known(self) -> bool:
+        """True when ``chainwork`` counts from genesis, so that it compares with what others count."""
+        return self._start.height == 0 or self._start.chainwork > 0
+
+    @property
+    def base(self) -> Height:
+        return self._start.height
+
+    @property
+    def tip_height(self) -> Height:
+        return self._tree.state.tip_height
+
+    @property
+    def tip_hash(self) -> Hash32:
+        return self._tree.state.tip_hash
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held for the main chain's index and header tree."""
+        return self._index.nbytes + self.forest.nbytes
+
+    # -- headers
+
+    def header(self, height: Height) -> bytes:
+        """The 80 bytes at ``height``; KeyError outside base..tip."""
+        if not self.base <= height <= self.tip_height:
+            raise KeyError(height)
+        return self._reader.header(height)
+
+    def headers(self, start: Height, count: int) -> bytes:
+        """Up to ``count`` headers from ``start`` (>= base, KeyError below), cut at the tip."""
+        if start < self.base:
+            raise KeyError(start)
+        count = min(count, self.tip_height - start + 1)
+        return self._reader.headers(start, count) if count > 0 else b""
+
+    def block_hash(self, height: Height) -> Hash32:
+        """Hash at ``height``; KeyError outside base..tip."""
+        return self.tip_hash if height == self.tip_height else header_hash(self.header(height))
+
+    def height_of(self, block_hash: Hash32) -> Height | None:
+        """Height of a main-chain hash, None for any other."""
+        for height in self._index.candidates(block_hash):
+            if height <= self.tip_height and self.block_hash(Height(height)) == block_hash:
+                return Height(height)
+        return None
+
+    def side_header(self, block_hash: Hash32) -> tuple[Height, bytes] | None:
+        """Height and header of a hash that lies on a side branch."""
+        for branch in self._tree.state.branches:
+            index = branch.index_of(block_hash)
+            if index is not None:
+                raw = branch.headers[index * HEADER_SIZE : (index + 1) * HEADER_SIZE]
+                return Height(branch.fork_height + 1 + index), raw
+        return None
+
+    # -- what follows from them
+
+    def chainwork(self, height: Height) -> Work:
+        """Cumulative work at ``height``, from genesis or from what the checkpoint gave; KeyError outside base..tip."""
+        if not self.base <= height <= self.tip_height:
+            raise KeyError(height)
+        if height == self.tip_height:
+            return self._tree.state.chainwork
+        marked, work = self._works.below(height)
+        return self._works.add(work, self.headers(Height(marked + 1), height - marked))
+
+    def median_time(self, height: Height) -> int:
+        """Median time past including ``height``, Unix seconds, over as many of 11 headers as are stored."""
+        first = Height(max(self.base, height - MEDIAN_TIME_SPAN + 1))
+        self.header(height)  # KeyError outside base..tip
+        return median_time_past(times_of(self.headers(first, height - first + 1)))
+
+    def difficulty(self, height: Height) -> float:
+        """Difficulty at ``height`` as Core prints it."""
+        return difficulty(Header(self.header(height)).bits)
+
+    def branches(self) -> Sequence[BranchTip]:
+        """Tips of the side branches, in order of first sight."""
+        return [BranchTip(b.tip_height, b.tip_hash, len(b)) for b in self._tree.state.branches]
+
+    def root(self, cp_height: Height) -> Hash32:
+        """Header-tree root over range start..``cp_height``; ``merkle.errors.ProofError`` outside base..tip."""
+        return Hash32(self.forest.root(cp_height))
+
+    def bundle(self, height: Height, cp_height: Height, *, made_at: int) -> bytes:
+        """Canonical proof bundle of ``height`` in the tree up to ``cp_height``; KeyError outside base..tip,
+        ``merkle.errors.ProofError`` where height > cp_height."""
+        bundle = make_bundle(
+            self.forest,
+            network=self.network,
+            genesis=self.genesis_hash,
+            start=(self._start.height, self._start.hash),
+            height=height,
+            header=self.header(height),
+            cp_height=cp_height,
+            tip_header=self.header(cp_height),
+            chainwork=self.chainwork(cp_height),
+            made_at=made_at,
+        )
+        return encode(bundle)
+
+    # -- talking to peers
+
+    def locator(self) -> list[Hash32]:
+        """Our chain's locator, newest hash first."""
+        return [self.block_hash(height) for height in locator_heights(self.tip_height, self.base)]
+
+    def headers_after_locator(self, hashes: Sequence[Hash32], limit: int) -> tuple[Height, bytes]:
+        """Up to ``limit`` headers after the first hash of ``hashes`` that is on our main chain, and their start.
+
+        Where none is: from the genesis on, as Core answers; from a checkpoint on nothing, for it could not connect.
+        """
+        for block_hash in hashes[:MAX_LOCATOR_HASHES]:
+            height = self.height_of(block_hash)
+            if height is not None:
+                return Height(height + 1), self.headers(Height(height + 1), limit)
+        start = Height(self.base + 1)
+        return start, self.headers(start, limit) if self.base == 0 else b""

@@ -1,0 +1,199 @@
+"""One Bitcoin network on its store: a ``spvnode.sync.chain.Chain`` for the driver, a ``HeaderChain`` for who reads.
+
+The store comes in through a port, so that this room stays free of I/O of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from spvnode.bitcoin.backfill import Anchor, check_backfill_run, rebuild_from_genesis
+from spvnode.bitcoin.chain import HeaderChain, LoadReport
+from spvnode.bitcoin.changes import Accepted, Change, Duplicate, ExtendedFork, Rejected, Reorganization
+from spvnode.bitcoin.params import ChainParams
+from spvnode.bitcoin.reads import HeaderReader
+from spvnode.bitcoin.start import Checkpoint
+from spvnode.following import Outcome, Tip, Verdict
+from spvnode.types import HEADER_SIZE, CommitKind, Hash32, HeaderCommit, Height, SideBranch, Work
+
+RUN_ALIGNMENT = 16
+"""No stored run crosses a multiple of this height, so a scan from the multiple below a height finds it."""
+
+
+class HeaderRows(HeaderReader, Protocol):
+    """What a followed chain needs of its store (``spvnode.store.headers.HeaderStore``)."""
+
+    @property
+    def base(self) -> Height: ...
+    @property
+    def floor(self) -> Height: ...
+    @property
+    def complete(self) -> bool: ...
+    @property
+    def tip_height(self) -> Height: ...
+
+    def scan(self, first: int | None = None, last: int | None = None) -> Iterator[tuple[int, bytes, bytes | None]]: ...
+    def side_branches(self) -> list[SideBranch]: ...
+    def commit(self, commit: HeaderCommit, *, now: float, sync: bool) -> int: ...
+    def truncate(self, height: int, *, now: float, detail: str) -> int: ...
+    def put_below(self, start: int, headers: bytes, *, sync: bool) -> None: ...
+    def complete_backfill(self, *, chainwork: Work, now: float) -> int: ...
+    def discard_backfill(self, *, now: float, detail: str) -> int: ...
+    def release_pages(self) -> None: ...
+
+
+class StoredChain:
+    """Opens what ``store`` holds, checking all of it; then ``plan``, ``write``, ``apply`` in turns.
+
+    ``start`` is the checkpoint that the store began at; None for genesis, also once a backfill has reached it.
+    ``report`` says what loading found.
+    """
+
+    item_size = HEADER_SIZE
+
+    def __init__(
+        self, params: ChainParams, store: HeaderRows, start: Checkpoint | None, *, clock: Callable[[], float]
+    ) -> None:
+        self.params = params
+        self.store = store
+        self._clock = clock
+        self.headers = HeaderChain(params, store, None if store.complete else start)
+        self.report = self._load()
+
+    def _load(self) -> LoadReport:
+        report = self.headers.load(_pairs(self.store.scan()), self.store.side_branches())
+        if report.fault is not None:
+            detail = f"{report.fault} at height {report.last_good + 1}; headers above are fetched again"
+            self.store.truncate(report.last_good, now=self._clock(), detail=detail)
+        if report.dropped:
+            self.store.commit(self._forget(report.dropped), now=self._clock(), sync=True)
+        self.store.release_pages()
+        return report
+
+    def _forget(self, tips: tuple[Hash32, ...]) -> HeaderCommit:
+        chain = self.headers
+        return HeaderCommit(
+            kind=CommitKind.FORK, fork_height=chain.tip_height, headers=b"", undone=b"", nodes=b"",
+            tip_height=chain.tip_height, tip_hash=chain.tip_hash, chainwork=chain.chainwork(chain.tip_height),
+            side_drop=tips,
+        )  # fmt: skip
+
+    # The rest is ``spvnode.sync.chain.Chain``; see there.
+
+    @property
+    def network(self) -> str:
+        return self.params.name
+
+    @property
+    def tip(self) -> Tip:
+        chain = self.headers
+        work = chain.chainwork(chain.tip_height) if chain.work_known else Work(0)
+        return Tip(chain.tip_height, chain.tip_hash, work)
+
+    @property
+    def base(self) -> Height:
+        return self.store.floor
+
+    @property
+    def whole(self) -> bool:
+        return self.store.complete
+
+    def locator(self) -> list[Hash32]:
+        return self.headers.locator()
+
+    def plan(self, items: bytes, now: int) -> Verdict:
+        count = len(items) // HEADER_SIZE
+        change = self.headers.plan(items, now)
+        if isinstance(change, Rejected):
+            return Verdict(Outcome.REJECTED, count, reason=str(change.reason), index=change.index)
+        return Verdict(_outcome(change), count, change)
+
+    def write(self, verdict: Verdict, *, now: int, sync: bool) -> None:
+        self.store.commit(_effective(verdict).commit, now=now, sync=sync)
+
+    def apply(self, verdict: Verdict) -> Tip:
+        self.headers.apply(_effective(verdict))
+        return self.tip
+
+    def plan_below(self, items: bytes) -> Verdict:
+        floor = self.store.floor
+        lowest = next(_pairs(self.store.scan(floor, floor)))[1][:HEADER_SIZE]
+        checked = check_backfill_run(self.params, Anchor.of(floor, lowest), items)
+        count = len(items) // HEADER_SIZE
+        if isinstance(checked, Rejected):
+            return Verdict(Outcome.REJECTED, count, reason=str(checked.reason), index=checked.index)
+        return Verdict(Outcome.EXTENDS, count, _Below(checked.height, items))
+
+    def write_below(self, verdict: Verdict, *, sync: bool) -> None:
+        if not isinstance(verdict.change, _Below):
+            raise TypeError(f"{verdict.outcome} is no backfill run")
+        self.store.put_below(verdict.change.start, verdict.change.items, sync=sync)
+
+    def apply_below(self, verdict: Verdict) -> Height:
+        return self.store.floor
+
+    def finish_below(self) -> Verdict:
+        rows = _AboveFloor(self.store)
+        rebuilt = rebuild_from_genesis(
+            self.params, rows, _pairs(self.store.scan(0)), self.headers, self.store.side_branches()
+        )
+        if isinstance(rebuilt, Rejected):
+            self.store.discard_backfill(now=self._clock(), detail=f"{rebuilt.reason}: {rebuilt.detail}")
+            return Verdict(Outcome.REJECTED, 0, reason=str(rebuilt.reason), index=rebuilt.index)
+        self.store.complete_backfill(chainwork=rebuilt.chainwork(rebuilt.tip_height), now=self._clock())
+        self.headers = rebuilt
+        self.store.release_pages()
+        return Verdict(Outcome.EXTENDS, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class _Below:
+    """A backfill run that links upward."""
+
+    start: Height
+    items: bytes
+
+
+class _AboveFloor:
+    """Reads a store down to its floor: what a backfill has put below the base is not served to anybody else yet."""
+
+    def __init__(self, store: HeaderRows) -> None:
+        self._store = store
+
+    def header(self, height: Height) -> bytes:
+        found = self.headers(height, 1)
+        if not found:
+            raise KeyError(height)
+        return found
+
+    def headers(self, start: Height, count: int) -> bytes:
+        if start >= self._store.base:
+            return self._store.headers(start, count)
+        aligned = start - start % RUN_ALIGNMENT
+        found = list(_pairs(self._store.scan(aligned, start + count - 1)))
+        at = (start - found[0][0]) * HEADER_SIZE if found else 0
+        return b"".join(headers for _, headers in found)[at : at + count * HEADER_SIZE]
+
+
+def _pairs(runs: Iterable[tuple[int, bytes, bytes | None]]) -> Iterator[tuple[Height, bytes]]:
+    return ((Height(start), headers) for start, headers, _ in runs)
+
+
+def _outcome(change: Change) -> Outcome:
+    match change:
+        case Accepted():
+            return Outcome.EXTENDS
+        case Reorganization():
+            return Outcome.REORGANIZES
+        case ExtendedFork():
+            return Outcome.FORK
+        case Duplicate() | Rejected():
+            return Outcome.DUPLICATE
+
+
+def _effective(verdict: Verdict) -> Accepted | ExtendedFork | Reorganization:
+    if not isinstance(verdict.change, Accepted | ExtendedFork | Reorganization):
+        raise TypeError(f"{verdict.outcome} is not for committing")
+    return verdict.change

@@ -1,0 +1,93 @@
+"""A node without network: real chains on an in-memory store, behind the same view that the daemon gives the RPC."""
+
+from __future__ import annotations
+
+import lzma
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from headers_memory import MemoryHeaders, offer, open_chain
+
+from spvnode.bitcoin.chain import HeaderChain
+from spvnode.bitcoin.changes import Rejected
+from spvnode.bitcoin.params import NETWORKS
+from spvnode.bitcoin.start import Checkpoint
+from spvnode.errors import InputError
+from spvnode.view import ChainView, Readiness
+
+VECTORS = Path(__file__).resolve().parents[1] / "vectors" / "bitcoin"
+
+
+def vector(name: str) -> bytes:
+    """A packed file of real headers."""
+    return lzma.decompress((VECTORS / f"{name}.bin.xz").read_bytes())
+
+
+class SmallNode:
+    """NodeView over chains that tests fill; ``clock`` is its wall time."""
+
+    def __init__(self, *networks: str, checkpoints: Mapping[str, Checkpoint] | None = None) -> None:
+        self.clock = 1_700_000_000.0
+        self.stores: dict[str, MemoryHeaders] = {}
+        self.real: dict[str, HeaderChain] = {}
+        for name in networks:
+            start = (checkpoints or {}).get(name)
+            self.real[name], self.stores[name] = open_chain(NETWORKS[name], start)
+        self.not_ready: dict[str, tuple[str, ...]] = {}
+
+    @property
+    def chains(self) -> Mapping[str, ChainView]:
+        return self.real
+
+    @property
+    def version(self) -> str:
+        return "0.0.test"
+
+    @property
+    def started_at(self) -> float:
+        return 1_699_999_000.0
+
+    @property
+    def peer_id(self) -> str | None:
+        return "12D3KooWTest"
+
+    @property
+    def listen_addrs(self) -> Sequence[str]:
+        return ("/ip4/127.0.0.1/tcp/8343/p2p/12D3KooWTest",)
+
+    def now(self) -> float:
+        return self.clock
+
+    def sync_info(self, network: str) -> Mapping[str, Any]:
+        return {"state": "idle", "transitions": {"idle": 1}, "faults": {}}
+
+    def peers(self, network: str) -> Sequence[Mapping[str, Any]]:
+        return ({"id": "12D3KooWPeer", "addr": "/ip4/127.0.0.1/tcp/1", "inbound": False, "startingheight": 7},)
+
+    def readiness(self, network: str) -> Readiness:
+        reasons = self.not_ready.get(network, ())
+        return Readiness(ready=not reasons, reasons=reasons)
+
+    def freshness(self, network: str) -> Mapping[str, Any]:
+        return {"tip_age": 12.5, "last_useful_event_age": None}
+
+    async def import_headers(self, network: str, headers: bytes) -> Mapping[str, Any]:
+        return self.add(network, headers)
+
+    def add(self, network: str, headers: bytes) -> Mapping[str, Any]:
+        """Checks and commits ``headers``; InputError with the rejecting reason."""
+        chain = self.real[network]
+        before = chain.tip_height
+        change = offer(chain, self.stores[network], headers, now=2_000_000_000)
+        if isinstance(change, Rejected):
+            raise InputError("headers", f"{change.reason} at header {change.index}")
+        accepted = chain.tip_height - before
+        return {"accepted": accepted, "height": chain.tip_height, "bestblockhash": chain.tip_hash[::-1].hex()}
+
+
+def mainnet(count: int = 50) -> SmallNode:
+    """A node that holds mainnet's first ``count`` headers."""
+    node = SmallNode("bitcoin")
+    node.add("bitcoin", vector("mainnet_0-32259")[80 : 80 * count])
+    return node
