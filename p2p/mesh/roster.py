@@ -1,0 +1,159 @@
+"""Who is connected, how it behaves, and what follows from that.
+
+One task group per connection, under a firewall: whatever goes wrong in it ends that connection and nothing
+else. Bounds: one ``Peer`` per connection of the host, ``MAX_ALLOWANCES``.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import structlog
+import trio
+
+from p2p.faults import FaultReason, RemoteFault
+from p2p.mesh.peer import Peer
+from p2p.mesh.serving import Allowance
+from p2p.port import Host
+from p2p.score import Action, Judgement, ScoreBoard
+
+MAX_ALLOWANCES: Final = 512
+"""Peers whose serving allowance outlives their connection, so that reconnecting does not refill it;
+strangers fill it, the longest unused makes room."""
+
+log = structlog.get_logger(__name__)
+
+
+class Roster:
+    """``attend`` runs for every connection until it ends; ``gone`` hears of its end, ``changed`` of
+    what is worth saving."""
+
+    def __init__(
+        self,
+        host: Host,
+        scores: ScoreBoard,
+        *,
+        static: frozenset[str],
+        keep_last: bool,
+        wall: Callable[[], float],
+        attend: Callable[[Peer], Awaitable[None]],
+        gone: Callable[[str], None],
+        changed: Callable[[], None],
+    ) -> None:
+        self._host = host
+        self._scores = scores
+        self._static = static
+        self._keep_last = keep_last
+        self._wall = wall
+        self._attend = attend
+        self._gone = gone
+        self._changed = changed
+        self._allowances: OrderedDict[str, Allowance] = OrderedDict()
+        self._nursery: trio.Nursery | None = None
+        self.peers: dict[str, Peer] = {}
+
+    async def run(self) -> None:
+        try:
+            async with trio.open_nursery() as nursery:
+                self._nursery = nursery
+                self._host.on_peer(self._on_peer)
+                for connection in self._host.connections():
+                    self._on_peer(connection.peer, True, connection.addr, connection.inbound)
+                await trio.sleep_forever()
+        finally:
+            self._nursery = None
+            self.peers.clear()
+
+    def judge(self, fault: RemoteFault) -> Judgement | None:
+        """Score a fault and do what its judgement asks for; None when it was scored already."""
+        if fault.scored:
+            return None
+        peer = self.peers.get(fault.peer)
+        judgement = self._scores.report(
+            fault,
+            self._wall(),
+            connected=len(self.peers),
+            static=fault.peer in self._static,
+            last=self._keep_last and peer is not None and self._is_last_useful(peer),
+        )
+        log.info(
+            "peer fault",
+            peer=fault.peer,
+            network=fault.network,
+            reason=fault.reason,
+            evidence=fault.evidence,
+            action=judgement.action,
+            score=round(judgement.score, 1),
+        )
+        if peer is not None:
+            self._act(peer, fault, judgement)
+        self._changed()
+        return judgement
+
+    def drop(self, peer: Peer) -> None:
+        """Disconnect, soon."""
+        if not peer.leaving and self._nursery is not None:
+            peer.leaving = True
+            self._nursery.start_soon(self._disconnect, peer)
+
+    def useful(self, peer_id: str) -> None:
+        peer = self.peers.get(peer_id)
+        if peer is not None:
+            peer.last_useful = self._wall()
+
+    def _act(self, peer: Peer, fault: RemoteFault, judgement: Judgement) -> None:
+        if judgement.action is Action.DISCOURAGE:
+            self.drop(peer)
+        elif fault.reason is FaultReason.WRONG_NETWORK:
+            peer.leave(fault.network)
+
+    def _is_last_useful(self, peer: Peer) -> bool:
+        others = (other for other in self.peers.values() if other is not peer)
+        return peer.useful and not any(other.useful for other in others)
+
+    def _on_peer(self, peer_id: str, connected: bool, addr: str, inbound: bool) -> None:
+        if self._nursery is None:
+            return
+        if not connected:
+            self._disconnected(peer_id)
+        elif peer_id not in self.peers:
+            static = peer_id in self._static
+            peer = Peer(peer_id, addr, inbound, static, self._wall(), self._allowance(peer_id))
+            self.peers[peer_id] = peer
+            log.info("peer connected", peer=peer_id, addr=addr, inbound=inbound)
+            if self._scores.discouraged_until(peer_id, self._wall()) is not None:
+                self.drop(peer)
+            else:
+                self._nursery.start_soon(self._firewalled, peer)
+
+    def _disconnected(self, peer_id: str) -> None:
+        peer = self.peers.pop(peer_id, None)
+        if peer is not None:
+            log.info("peer disconnected", peer=peer_id)
+            peer.scope.cancel()
+            self._gone(peer_id)
+            self._changed()
+
+    async def _firewalled(self, peer: Peer) -> None:
+        try:
+            with peer.scope:
+                await self._attend(peer)
+        except Exception:
+            log.exception("peer task failed", peer=peer.id)
+            self.drop(peer)
+
+    async def _disconnect(self, peer: Peer) -> None:
+        try:
+            await self._host.disconnect(peer.id)
+        except Exception:
+            log.exception("disconnect failed", peer=peer.id)
+
+    def _allowance(self, peer_id: str) -> Allowance:
+        """Of this peer, as it left it."""
+        allowance = self._allowances.pop(peer_id, None) or Allowance(trio.current_time())
+        self._allowances[peer_id] = allowance
+        if len(self._allowances) > MAX_ALLOWANCES:
+            self._allowances.popitem(last=False)
+        return allowance
