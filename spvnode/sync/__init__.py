@@ -1,0 +1,1 @@
+"""How a chain is followed: one pure machine, one trio driver that interprets its effects."""

@@ -1,0 +1,96 @@
+"""What the machine hears. All frozen; every one is produced by the driver and by nobody else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from p2p.faults import RemoteFault
+from spvnode.sync.chain import Tip, Verdict
+from spvnode.types import Height
+
+
+@dataclass(frozen=True, slots=True)
+class PeerTip:
+    """A peer said (in its hello or an announcement) what it has. ``base`` is the lowest item that it serves."""
+
+    peer: str
+    tip: Tip
+    base: Height
+
+
+@dataclass(frozen=True, slots=True)
+class PeerLeft:
+    """The peer's session has ended."""
+
+    peer: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pushed:
+    """Items came unasked (a gossiped tip): ``start`` is the number of the first."""
+
+    peer: str
+    start: Height
+    items: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """The reply to a ``Fetch``."""
+
+    job: int
+    start: Height
+    items: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class FetchFailed:
+    """A ``Fetch`` came to nothing; ``fault`` says whose doing it was."""
+
+    job: int
+    fault: RemoteFault
+
+
+@dataclass(frozen=True, slots=True)
+class Validated:
+    """The answer to a ``Validate``."""
+
+    job: int
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """The answer to a ``Commit``: it is stored and visible."""
+
+    job: int
+    tip: Tip
+    base: Height
+
+
+@dataclass(frozen=True, slots=True)
+class CommitFailed:
+    """The store refused (disk full, say). Ours, so nobody is scored for it."""
+
+    job: int
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class TipMoved:
+    """The committed chain changed by another door (an import)."""
+
+    tip: Tip
+    base: Height
+
+
+@dataclass(frozen=True, slots=True)
+class TimerFired:
+    """A timer set by ``SetTimer`` has run out."""
+
+    generation: int
+
+
+Event = (
+    PeerTip | PeerLeft | Pushed | Fetched | FetchFailed | Validated | Committed | CommitFailed | TipMoved | TimerFired
+)

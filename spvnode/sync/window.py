@@ -1,0 +1,102 @@
+"""The ordered window of jobs: fetched in any order and by several peers, released strictly in order.
+
+Bounded by ``MAX_WINDOW`` jobs, so by MAX_WINDOW * MAX_ITEMS * item size bytes of replies (5.2 MB for Bitcoin headers),
+whatever the peers do.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import Enum
+
+from spvnode.types import Height
+
+MAX_WINDOW = 8
+"""Jobs fetched or waiting to be fetched but not yet committed: twice the default in flight, so that a slow head job
+does not idle the pool."""
+MAX_ATTEMPTS = 4
+"""Peers that are tried for one job before the whole burst is given up."""
+
+
+class JobKind(Enum):
+    """What a job asks for."""
+
+    AFTER = "after"
+    RANGE = "range"
+    BELOW = "below"
+    PUSH = "push"
+    FINISH = "finish"
+
+
+@dataclass(slots=True)
+class Job:
+    """One run of items on its way in."""
+
+    id: int
+    kind: JobKind
+    start: Height
+    count: int
+    peer: str | None = None
+    """Who was asked and has not failed; for a finished job, who sent it."""
+    items: bytes | None = None
+    tried: set[str] = field(default_factory=set)
+
+    @property
+    def below(self) -> bool:
+        """Whether it is part of the backfill."""
+        return self.kind in (JobKind.BELOW, JobKind.FINISH)
+
+
+class Window:
+    """Jobs in chain order; the head is the next to be validated."""
+
+    def __init__(self) -> None:
+        self._jobs: deque[Job] = deque()
+        self._next_id = 1
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    def __iter__(self) -> Iterator[Job]:
+        return iter(self._jobs)
+
+    @property
+    def full(self) -> bool:
+        """Whether no further job may enter."""
+        return len(self._jobs) >= MAX_WINDOW
+
+    @property
+    def head(self) -> Job | None:
+        """The job that must be validated next."""
+        return self._jobs[0] if self._jobs else None
+
+    def add(
+        self, kind: JobKind, start: Height, count: int, *, peer: str | None = None, items: bytes | None = None
+    ) -> Job:
+        """Appends a job at the far end."""
+        job = Job(self._next_id, kind, start, count, peer, items)
+        self._next_id += 1
+        self._jobs.append(job)
+        return job
+
+    def get(self, job_id: int) -> Job | None:
+        """The job of that number, or None when it was given up."""
+        return next((job for job in self._jobs if job.id == job_id), None)
+
+    def pop(self) -> Job:
+        """Takes the head out."""
+        return self._jobs.popleft()
+
+    def in_flight(self) -> int:
+        """Jobs that somebody was asked for and has not answered."""
+        return sum(1 for job in self._jobs if job.peer is not None and job.items is None)
+
+    def unassigned(self) -> Iterator[Job]:
+        """Jobs that nobody has been asked for, nearest first."""
+        return (job for job in list(self._jobs) if job.peer is None and job.items is None)
+
+    def clear(self) -> None:
+        """Gives everything up."""
+        self._jobs.clear()
