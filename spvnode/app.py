@@ -1,0 +1,152 @@
+"""``spvnode run``: the one place that wires everything.
+
+Nurseries are nested so that the end comes in order: first the RPC and the mesh, then the drivers, then the stores.
+"""
+
+from __future__ import annotations
+
+import importlib
+import signal
+import time
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import structlog
+import trio
+
+from p2p.addressbook import AddressBook
+from p2p.host import IdentityError, ListenError, open_host
+from p2p.mesh.service import Mesh
+from p2p.port import HostConfig
+from p2p.score import ScoreBoard
+from spvnode.bitcoin.params import NETWORKS
+from spvnode.config import Config, ensure_datadir
+from spvnode.errors import InputError, SpvnodeError
+from spvnode.followed import Followed
+from spvnode.metrics import Metrics
+from spvnode.node import Node
+from spvnode.rpc.server import serve_rpc
+from spvnode.served import Served
+from spvnode.supervise import supervise
+from spvnode.sync.mesh import MeshSource, pump
+
+log = structlog.get_logger("app")
+
+
+def run(config: Config) -> int:
+    """Runs the daemon until a signal or the RPC ends it; returns the exit code. Raises SpvnodeError when it cannot
+    start."""
+    try:
+        trio.run(_main, config)
+    except BaseExceptionGroup as group:
+        ours, others = group.split(SpvnodeError)
+        if others is not None or ours is None:
+            raise
+        raise first(ours) from None
+    return 0
+
+
+def first(group: BaseExceptionGroup[SpvnodeError]) -> SpvnodeError:
+    """The first leaf: which of several reasons not to start is told does not matter."""
+    inner = group.exceptions[0]
+    return first(inner) if isinstance(inner, BaseExceptionGroup) else inner
+
+
+async def _main(config: Config) -> None:
+    datadir = ensure_datadir(config.data_path)
+    node = build(config, datadir)
+    stop = trio.Event()
+    try:
+        async with trio.open_nursery() as drivers:
+            for one in node.followed.values():
+                await trio.to_thread.run_sync(one.open)
+                drivers.start_soon(supervise, f"sync {one.params.name}", one.run)
+            async with trio.open_nursery() as services:
+                services.start_soon(_stop_on_signal, stop)
+                endpoint = config.rpc.endpoint
+                serve = partial(serve_rpc, node, datadir=datadir, bind=endpoint, metrics=Metrics(), stop=stop.set)
+                await services.start(serve)
+                if config.mesh.enabled:
+                    services.start_soon(supervise, "mesh", partial(run_mesh, node, config, datadir))
+                await stop.wait()
+                log.info("stopping")
+                services.cancel_scope.cancel()
+            drivers.cancel_scope.cancel()
+    finally:
+        for one in node.followed.values():
+            one.close()
+
+
+def build(config: Config, datadir: Path) -> Node:
+    """The node, nothing of it running yet."""
+    pool = trio.CapacityLimiter(config.sync.in_flight)
+    checkpoints = {entry.network: entry for entry in config.checkpoint}
+    followed: dict[str, Followed] = {}
+    node = Node(followed)
+    node.mesh_enabled = config.mesh.enabled
+    for name in config.networks:
+        followed[name] = Followed(
+            NETWORKS[name],
+            datadir / name,
+            checkpoints.get(name),
+            MeshSource(name, lambda: node.mesh),
+            sync=config.sync,
+            pool=pool,
+            clock=time.time,
+        )
+    return node
+
+
+async def _stop_on_signal(stop: trio.Event) -> None:
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async for number in signals:
+            log.info("signal", signal=signal.Signals(number).name)
+            stop.set()
+
+
+async def run_mesh(node: Node, config: Config, datadir: Path) -> None:
+    """The libp2p side, from its import to its end. InputError for an address or identity that cannot be used."""
+    # Half a second of CPU for libp2p, in a thread: the RPC answers meanwhile.
+    await trio.to_thread.run_sync(importlib.import_module, "p2p.host.host")
+    settings = HostConfig(
+        identity_path=datadir / "identity.key", listen=config.mesh.listen, max_connections=config.mesh.max_peers
+    )
+    try:
+        async with open_host(settings) as host:
+            node.known_as(host.peer_id, host.addrs)
+            log.info("mesh listens", peer_id=host.peer_id, addrs=list(host.addrs))
+            mesh = Mesh(
+                host,
+                {name: Served(one) for name, one in node.followed.items()},
+                AddressBook(datadir / "peers.json"),
+                ScoreBoard(datadir / "discouraged.json"),
+                check_tip=lambda network, height, header: node.followed[network].judge_tip(height, header),
+                static=config.mesh.peers,
+            )
+            try:
+                async with trio.open_nursery() as nursery:
+                    await nursery.start(mesh.run)
+                    node.mesh = mesh
+                    nursery.start_soon(pump, mesh, node.followed)
+                    if config.mesh.mdns and reachable(host.addrs):
+                        nursery.start_soon(supervise, "mdns", partial(discover, mesh, host.addrs))
+            finally:
+                node.mesh = None
+    except (ListenError, IdentityError) as error:
+        raise InputError("mesh", str(error)) from error
+
+
+def reachable(addrs: Sequence[str]) -> bool:
+    """Whether another machine could dial us: a node on loopback has nothing to tell its LAN."""
+    return any("/ip4/127." not in addr and "/ip6/::1/" not in addr for addr in addrs)
+
+
+async def discover(mesh: Mesh, addrs: Sequence[str]) -> None:
+    """Tells the LAN where we are and hears of others; says so once where that cannot be."""
+    from p2p.mdns import MdnsUnavailable, run_mdns  # noqa: PLC0415 - zeroconf, 5 MB and three threads
+
+    try:
+        await run_mdns(addrs, mesh.found)
+    except MdnsUnavailable as error:
+        log.warning("no mDNS", reason=str(error))

@@ -1,0 +1,95 @@
+"""Talks to the daemon over its unix socket, with the standard library alone."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import re
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from spvnode.cli.exits import Exit
+from spvnode.cli.shell import CommandFailed
+
+SOCKET_NAME = "rpc.sock"
+TIMEOUT = 90.0
+"""Seconds for a reply: longer than the daemon itself gives a request."""
+MAX_REPLY = 64 << 20
+"""Bytes of a reply that are read. The daemon is ours, but the socket's path comes from the user."""
+_NAMES_PARAMETER = re.compile(r"[a-z_.]+(\[[0-9]+\])?: ")
+_NO_SUCH_METHOD = -32601
+_INTERNAL_ERROR = -32603
+
+
+class DaemonError(CommandFailed):
+    """The daemon answered with a JSON-RPC error."""
+
+    def __init__(self, rpc_code: int, message: str) -> None:
+        super().__init__(Exit.SOFTWARE if rpc_code in (_NO_SUCH_METHOD, _INTERNAL_ERROR) else Exit.INPUT, message)
+        self.rpc_code = rpc_code
+
+
+class DaemonAbsent(CommandFailed):
+    """No daemon answers in the data directory."""
+
+    def __init__(self, datadir: Path, why: str) -> None:
+        start = f"start one with: spvnode run --datadir {datadir}"
+        super().__init__(Exit.UNAVAILABLE, f"datadir: no daemon answers in {datadir} ({why}); {start}")
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: Path) -> None:
+        super().__init__("localhost", timeout=TIMEOUT)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self._path))
+
+
+class Client:
+    """One daemon. Every method raises ``DaemonAbsent`` or ``DaemonError``."""
+
+    def __init__(self, datadir: Path) -> None:
+        self._datadir = datadir
+
+    def call(self, method: str, params: Mapping[str, Any] | None = None, *, about: str = "") -> Any:
+        """The result of one call; parameters by name, those that are None are left out.
+
+        ``about`` names what the user gave, for an error that does not name a parameter itself.
+        """
+        given = {name: value for name, value in (params or {}).items() if value is not None}
+        reply = self._post({"jsonrpc": "2.0", "id": 1, "method": method, "params": given})
+        if not isinstance(reply, dict):
+            raise DaemonAbsent(self._datadir, "the reply is no JSON-RPC object")
+        error = reply.get("error")
+        if error:
+            message = str(error["message"])
+            named = _NAMES_PARAMETER.match(message) or not about
+            raise DaemonError(int(error["code"]), message if named else f"{about}: {message}")
+        return reply["result"]
+
+    def _post(self, body: Mapping[str, Any]) -> Any:
+        connection = _UnixConnection(self._datadir / SOCKET_NAME)
+        try:
+            connection.request("POST", "/", json.dumps(body), {"Content-Type": "application/json"})
+            return json.loads(connection.getresponse().read(MAX_REPLY))
+        except FileNotFoundError as error:
+            raise DaemonAbsent(self._datadir, "none runs") from error
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise DaemonAbsent(self._datadir, getattr(error, "strerror", None) or str(error)) from error
+        finally:
+            connection.close()
+
+
+def running(datadir: Path) -> Client | None:
+    """A client, if a daemon answers in ``datadir``."""
+    client = Client(datadir)
+    try:
+        client.call("uptime")
+    except DaemonAbsent:
+        return None
+    return client

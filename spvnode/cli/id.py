@@ -1,0 +1,56 @@
+"""``spvnode id``."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+
+from p2p.host.identity import IdentityError, load_or_create
+from spvnode.cli.client import running
+from spvnode.cli.options import json_option, place_options
+from spvnode.cli.output import emit
+from spvnode.config import IDENTITY_NAME, Config, ensure_datadir
+from spvnode.config_sources import load_config
+from spvnode.errors import InputError
+
+
+@click.command("id")
+@place_options
+@json_option
+def command(datadir: str | None, config: str | None, as_json: bool) -> None:
+    """Print this node's peer id and the multiaddrs that others can dial.
+
+    A running daemon tells where it listens; without one the key in the data directory is read (or made), and the
+    addresses are those of the config.
+    """
+    settings = load_config(
+        config_file=Path(config) if config else None,
+        environ=os.environ,
+        flags={"datadir": datadir} if datadir else {},
+        flag_names={"datadir": "--datadir"},
+    )
+    client = running(settings.data_path)
+    found = _from_daemon(client.call("getnodeinfo")) if client else _from_file(settings)
+    if found["peer_id"] is None:
+        raise InputError("mesh.enabled", "the daemon runs without mesh: it has no peer id")
+    emit(found, [found["peer_id"], *found["addresses"]], as_json=as_json)
+
+
+def _from_daemon(node: dict[str, Any]) -> dict[str, Any]:
+    return {"peer_id": node["peer_id"], "addresses": node["listen_addrs"], "running": True}
+
+
+def _from_file(settings: Config) -> dict[str, Any]:
+    path = ensure_datadir(settings.data_path) / IDENTITY_NAME
+    try:
+        peer_id = load_or_create(path).peer_id
+    except IdentityError as error:
+        raise InputError("identity", f"{error.path}: {error.problem}") from error
+    return {
+        "peer_id": peer_id,
+        "addresses": [f"{addr.split('/p2p/')[0]}/p2p/{peer_id}" for addr in settings.mesh.listen],
+        "running": False,
+    }

@@ -1,0 +1,34 @@
+"""Options that several commands share, and how they lead to a data directory."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Answer in JSON.")
+network_option = click.option("--network", metavar="N", help="Network. Default: the daemon's first.")
+progress_option = click.option("--progress", is_flag=True, help="Show progress even if stderr is no terminal.")
+
+
+def place_options(function: F) -> F:
+    """``--datadir`` and ``--config``."""
+    datadir = click.option("--datadir", metavar="D", help="Data directory.")
+    config = click.option("--config", metavar="FILE", help="Config file. Default: D/spvnode.toml.")
+    return datadir(config(function))
+
+
+def find_datadir(datadir: str | None, config: str | None) -> Path:
+    """The data directory by flag, environment or config file. Raises ``InputError``."""
+    from spvnode.config import data_path  # noqa: PLC0415 - --help needs neither
+    from spvnode.config_sources import CONFIG_VARIABLE, load_config  # noqa: PLC0415
+
+    if datadir is None and (config or os.environ.get(CONFIG_VARIABLE)):
+        file = Path(config) if config else None
+        return load_config(config_file=file, environ=os.environ, flags={}, flag_names={}).data_path
+    return data_path(datadir if datadir is not None else os.environ.get("SPVNODE_DATADIR", ""))

@@ -1,0 +1,31 @@
+"""What commands print: JSON for programs, aligned names and values for people."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import click
+
+
+def emit(data: Mapping[str, Any], lines: Iterable[str], *, as_json: bool) -> None:
+    """Prints ``data`` as JSON, or ``lines`` for people."""
+    click.echo(json.dumps(data, indent=2) if as_json else "\n".join(lines))
+
+
+def pairs(rows: Mapping[str, object]) -> list[str]:
+    """``name  value`` lines, the names padded to one width; rows whose value is None are left out."""
+    shown = {name: value for name, value in rows.items() if value is not None}
+    width = max(map(len, shown), default=0)
+    return [f"{name:<{width}}  {value}" for name, value in shown.items()]
+
+
+def seconds(value: float | None) -> str | None:
+    """A span for people: ``45 s``, ``12 min``, ``5.0 h``, ``3.2 d``."""
+    if value is None:
+        return None
+    for limit, unit, name in ((120, 1, "s"), (7200, 60, "min"), (172_800, 3600, "h")):
+        if value < limit:
+            return f"{value / unit:.0f} {name}" if name != "h" else f"{value / unit:.1f} h"
+    return f"{value / 86_400:.1f} d"

@@ -1,0 +1,73 @@
+"""``spvnode run``."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+
+from spvnode.cli.options import place_options
+from spvnode.errors import InputError
+from spvnode.inputs import parse_checkpoint
+
+FLAG_NAMES = {
+    "networks": "--network",
+    "datadir": "--datadir",
+    "mesh.listen": "--listen",
+    "mesh.peers": "--peer",
+    "mesh.enabled": "--no-mesh",
+    "rpc.bind": "--rpc",
+    "checkpoint": "--checkpoint",
+    "log.level": "--log-level",
+    "log.format": "--json",
+}
+"""How the command line spells the keys of the config."""
+
+
+@click.command("run")
+@click.option("--network", "networks", multiple=True, metavar="N", help="Network to follow; may be repeated.")
+@place_options
+@click.option("--listen", multiple=True, metavar="MULTIADDR", help="Mesh address to listen on; may be repeated.")
+@click.option("--peer", "peers", multiple=True, metavar="MULTIADDR", help="Mesh peer to dial; may be repeated.")
+@click.option("--rpc", metavar="HOST:PORT", help="Loopback address of the RPC; port 0 for any free one.")
+@click.option("--checkpoint", multiple=True, metavar="N:HEIGHT:HASH", help="Begin network N at this block.")
+@click.option("--no-mesh", is_flag=True, help="Run without libp2p: no peers, headers come by import only.")
+@click.option("--log-level", metavar="LEVEL", help="debug, info, warning or error.")
+@click.option("--json", "as_json", is_flag=True, help="Log in JSON.")
+def command(**given: Any) -> int:
+    """Run the daemon in the foreground until SIGTERM, SIGINT, or the RPC method `stop`."""
+    from spvnode import logs  # noqa: PLC0415 - --help stays light
+    from spvnode.app import run  # noqa: PLC0415
+    from spvnode.config_sources import load_config  # noqa: PLC0415
+
+    file = Path(given["config"]) if given["config"] else None
+    config = load_config(config_file=file, environ=os.environ, flags=flag_values(given), flag_names=FLAG_NAMES)
+    for text in given["checkpoint"]:
+        network = parse_checkpoint(text, "--checkpoint", with_network=True).network
+        if network not in config.networks:
+            raise InputError("--checkpoint", f"names {network}, which is not among the networks to run")
+    logs.configure(config.log.level, config.log.format)
+    return run(config)
+
+
+def flag_values(given: dict[str, Any]) -> dict[str, Any]:
+    """What was given on the command line, shaped like the config file."""
+    from spvnode.config_sources import checkpoint_values  # noqa: PLC0415 - --help stays light
+
+    values: dict[str, Any] = {}
+    for key in ("networks", "datadir"):
+        if given[key]:
+            values[key] = list(given[key]) if key == "networks" else given[key]
+    mesh = {"listen": list(given["listen"]), "peers": list(given["peers"])}
+    values["mesh"] = {key: value for key, value in mesh.items() if value}
+    if given["no_mesh"]:
+        values["mesh"]["enabled"] = False
+    if given["rpc"]:
+        values["rpc"] = {"bind": given["rpc"]}
+    if given["checkpoint"]:
+        values["checkpoint"] = [checkpoint_values(text, "--checkpoint") for text in given["checkpoint"]]
+    log = {"level": given["log_level"], "format": "json" if given["as_json"] else None}
+    values["log"] = {key: value for key, value in log.items() if value}
+    return values

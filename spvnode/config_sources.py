@@ -1,0 +1,182 @@
+"""Where the configuration comes from: defaults, then ``spvnode.toml``, then the environment, then flags.
+
+Every error names the key as its source spells it: ``rpc.bind`` in the file, ``SPVNODE_RPC__BIND`` in the
+environment, ``--rpc`` on the command line.
+
+Environment: the key in capitals, levels joined by two underscores, list items separated by commas
+(``SPVNODE_NETWORKS=bitcoin,signet``, ``SPVNODE_SYNC__IN_FLIGHT=2``, ``SPVNODE_CHECKPOINT=bitcoin:HEIGHT:HASH``).
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_origin
+
+import msgspec
+from msgspec.structs import fields
+
+from spvnode.config import Config, data_path
+from spvnode.errors import InputError
+from spvnode.inputs import parse_checkpoint
+
+CONFIG_NAME = "spvnode.toml"
+CONFIG_VARIABLE = "SPVNODE_CONFIG"
+MAX_CONFIG_BYTES = 1 << 20
+"""A config file is a page or two; a wrong path may be a video."""
+
+RESERVED_ENV = frozenset({CONFIG_VARIABLE, "SPVNODE_KERNELS", "SPVNODE_SHA256"})
+"""Variables of ours that are not keys of the config: which file to read, and which native code to run."""
+
+_WHERE = re.compile(r"(?P<problem>.*) - at `\$\.?(?P<path>[^`]*)`\Z", re.DOTALL)
+_UNKNOWN = re.compile(r"Object contains unknown field `(?P<key>[^`]*)`")
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One source of settings: raw values, and how it spells a key such as ``rpc.bind``."""
+
+    values: dict[str, Any]
+    spell: Callable[[str], str]
+    strict: bool = True
+
+    def check(self) -> None:
+        """Raises ``InputError``, with this layer's spelling of the key, when it is not valid by itself."""
+        _convert(self.values, self.spell, strict=self.strict)
+
+
+def load_config(
+    *,
+    config_file: Path | None = None,
+    environ: Mapping[str, str],
+    flags: Mapping[str, Any],
+    flag_names: Mapping[str, str],
+) -> Config:
+    """Reads all layers and merges them, later ones first.
+
+    ``flags`` is shaped like the file (nested, only what was given); ``flag_names`` spells its keys
+    (``{"rpc.bind": "--rpc"}``). Without ``config_file`` the file is ``SPVNODE_CONFIG`` or
+    ``<datadir>/spvnode.toml``, which may be absent. Raises ``InputError``.
+    """
+    env = env_layer(environ)
+    flag = Layer(dict(flags), lambda key: _flag_spelling(key, flag_names))
+    for layer in (env, flag):
+        layer.check()
+    named = config_file or (Path(environ[CONFIG_VARIABLE]) if environ.get(CONFIG_VARIABLE) else None)
+    datadir = flag.values.get("datadir", env.values.get("datadir", ""))
+    file = file_layer(named or data_path(datadir) / CONFIG_NAME, required=named is not None)
+    file.check()
+    merged = _merge(_merge(file.values, env.values), flag.values)
+    return _convert(merged, lambda key: key, strict=False)
+
+
+def file_layer(path: Path, *, required: bool) -> Layer:
+    """``spvnode.toml``; empty when it is absent and not ``required``."""
+    try:
+        with path.open("rb") as file:
+            raw = file.read(MAX_CONFIG_BYTES + 1)
+    except FileNotFoundError as error:
+        if required:
+            raise InputError(str(path), "no such file") from error
+        return Layer({}, str)
+    except OSError as error:
+        raise InputError(str(path), str(error.strerror)) from error
+    if len(raw) > MAX_CONFIG_BYTES:
+        raise InputError(str(path), f"longer than {MAX_CONFIG_BYTES} bytes")
+    try:
+        values = tomllib.loads(raw.decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InputError(str(path), f"is not TOML: {error}") from error
+    return Layer(values, lambda key: f"{key} (in {path})")
+
+
+def env_layer(environ: Mapping[str, str]) -> Layer:
+    """The ``SPVNODE_...`` variables. An unknown one is an error: a typo must not be a silent default."""
+    values: dict[str, Any] = {}
+    for name, text in environ.items():
+        if not name.startswith("SPVNODE_") or name in RESERVED_ENV:
+            continue
+        keys = name.removeprefix("SPVNODE_").lower().split("__")
+        field_type = _field_type(keys, name)
+        target = values
+        for key in keys[:-1]:
+            target = target.setdefault(key, {})
+        target[keys[-1]] = _from_text(text, field_type, name)
+    return Layer(values, _env_spelling, strict=False)
+
+
+def checkpoint_values(text: str, field: str) -> dict[str, Any]:
+    """``NETWORK:HEIGHT:HASH`` as a ``[[checkpoint]]`` table."""
+    given = parse_checkpoint(text, field, with_network=True)
+    return {"network": given.network, "height": given.height, "hash": given.hash[::-1].hex()}
+
+
+def _convert(values: Mapping[str, Any], spell: Callable[[str], str], *, strict: bool) -> Config:
+    try:
+        return msgspec.convert(values, Config, strict=strict)
+    except msgspec.ValidationError as error:
+        key, problem = _explain(str(error))
+        raise InputError(spell(key), problem) from None
+    except InputError as error:
+        raise InputError(spell(error.field), error.problem) from None
+
+
+def _explain(message: str) -> tuple[str, str]:
+    """msgspec's one-line message as (key, problem)."""
+    where = _WHERE.match(message)
+    path, problem = (where["path"], where["problem"]) if where else ("", message)
+    unknown = _UNKNOWN.match(problem)
+    if unknown:
+        return (f"{path}.{unknown['key']}" if path else unknown["key"]), "unknown key"
+    return path or "config", problem.replace("`", "")
+
+
+def _field_type(keys: list[str], name: str) -> Any:
+    """Type of the config key that an environment variable names."""
+    struct: Any = Config
+    for depth, key in enumerate(keys):
+        known = {field.name: field.type for field in fields(struct)}
+        nested = isinstance(known.get(key), type) and issubclass(known[key], msgspec.Struct)
+        if key not in known or nested == (depth == len(keys) - 1):
+            raise InputError(name, "unknown variable; a nested key is written like SPVNODE_RPC__BIND")
+        if not nested and depth < len(keys) - 1:
+            raise InputError(name, f"{key} has no keys below it")
+        struct = known[key]
+    return struct
+
+
+def _from_text(text: str, field_type: Any, name: str) -> object:
+    """A list at its commas; anything else stays text, which ``convert`` reads by the key's type."""
+    if get_origin(field_type) is not tuple:
+        return text
+    items = [item.strip() for item in text.split(",") if item.strip()]
+    return [checkpoint_values(item, name) for item in items] if name == "SPVNODE_CHECKPOINT" else items
+
+
+def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """``above`` over ``below``: tables key by key, checkpoints network by network, other lists as a whole."""
+    merged = dict(below)
+    for key, value in above.items():
+        if isinstance(value, Mapping) and isinstance(merged.get(key), Mapping):
+            merged[key] = _merge(merged[key], value)
+        elif key == "checkpoint":
+            kept = {entry["network"]: entry for entry in merged.get(key, ())}
+            merged[key] = list((kept | {entry["network"]: entry for entry in value}).values())
+        else:
+            merged[key] = value
+    return merged
+
+
+def _env_spelling(key: str) -> str:
+    base, bracket, index = key.partition("[")
+    return "SPVNODE_" + base.upper().replace(".", "__") + bracket + index
+
+
+def _flag_spelling(key: str, flag_names: Mapping[str, str]) -> str:
+    base = key.partition("[")[0]
+    while base and base not in flag_names:
+        base = base.rpartition(".")[0]
+    return flag_names.get(base, key)

@@ -1,0 +1,197 @@
+"""One network being followed: its store, its chain, its driver, and what becomes of them after a failure.
+
+A node that begins at a checkpoint knows its hash only; until a peer has sent the header itself there is no chain, and
+``chain`` is None.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import structlog
+import trio
+
+from p2p.faults import FaultReason, RemoteFault
+from spvnode.bitcoin.chain import HeaderChain
+from spvnode.bitcoin.header import header_hash
+from spvnode.bitcoin.params import ChainParams
+from spvnode.bitcoin.start import Checkpoint, check_checkpoint, genesis_of
+from spvnode.bitcoin.stored import StoredChain
+from spvnode.config import CheckpointConfig, SyncConfig
+from spvnode.errors import InputError
+from spvnode.following import Outcome
+from spvnode.store.headers import HeaderStore
+from spvnode.store.schema import StartRecord
+from spvnode.sync import events as ev
+from spvnode.sync.driver import Driver
+from spvnode.sync.source import Items, Source
+from spvnode.types import HEADER_SIZE, Height, Work
+
+RETRY_CHECKPOINT = 5.0
+"""Seconds between rounds of asking every peer for the checkpoint's header."""
+GOSSIP_DEPTH = 6
+"""Blocks below our tip at which a gossiped tip may still compete; older ones are no news."""
+
+log = structlog.get_logger("node")
+
+
+class Followed:
+    """``open`` it (in a worker thread), ``run`` it (again after a failure), ``close`` it."""
+
+    def __init__(
+        self,
+        params: ChainParams,
+        folder: Path,
+        checkpoint: CheckpointConfig | None,
+        source: Source,
+        *,
+        sync: SyncConfig,
+        pool: trio.CapacityLimiter,
+        clock: Callable[[], float],
+    ) -> None:
+        self.params = params
+        self.folder = folder
+        self.checkpoint = checkpoint
+        self.store: HeaderStore | None = None
+        self.chain: StoredChain | None = None
+        self.driver: Driver | None = None
+        self._source = source
+        self._sync = sync
+        self._pool = pool
+        self._clock = clock
+        self._claims: dict[str, ev.PeerTip] = {}
+        self._claimed = trio.Event()
+
+    @property
+    def headers(self) -> HeaderChain | None:
+        """The chain as its readers see it."""
+        return self.chain.headers if self.chain is not None else None
+
+    # -- store and chain
+
+    def open(self) -> None:
+        """Opens store and chain, checking every stored header. Blocking: 0.3 s for 1,000,000 headers.
+
+        Raises StoreError, and InputError where the configured checkpoint contradicts what is stored.
+        """
+        origin = None if self.checkpoint else self._record(genesis_of(self.params))
+        self.store = HeaderStore.open(
+            self.folder / "store", genesis_hash=self.params.genesis_hash, start=origin, now=self._clock()
+        )
+        for fault in self.store.faults:
+            log.warning("store healed", network=self.params.name, what=fault)
+        record = self.store.start
+        if record is not None:
+            self._load(Checkpoint(record.height, record.hash, record.header, record.chainwork, record.peaks))
+            self._agree()
+
+    def close(self) -> None:
+        """Lets go of the store."""
+        if self.store is not None:
+            self.store.close()
+        self.store = self.chain = self.driver = None
+
+    def _load(self, start: Checkpoint) -> None:
+        if self.store is None:
+            raise RuntimeError("open comes first")
+        began = start if start.height else None
+        chain = StoredChain(self.params, self.store, began, clock=self._clock)
+        if chain.report.fault is not None:
+            log.warning("store cut", network=self.params.name, reason=str(chain.report.fault), tip=chain.tip.height)
+        log.info("chain loaded", network=self.params.name, base=chain.headers.base, tip=chain.tip.height)
+        self.chain = chain
+
+    def _agree(self) -> None:
+        """What was begun stays; a checkpoint that contradicts it is an error of the configuration."""
+        wanted, headers = self.checkpoint, self.headers
+        if wanted is None or headers is None or not headers.base <= wanted.height <= headers.tip_height:
+            return
+        stored = headers.block_hash(Height(wanted.height))
+        if stored != wanted.block_hash:
+            raise InputError("checkpoint", f"height {wanted.height} is {stored[::-1].hex()} in {self.folder}")
+
+    def _record(self, start: Checkpoint) -> StartRecord:
+        return StartRecord(start.height, start.header, start.chainwork, start.peaks)
+
+    # -- what others tell
+
+    def judge_tip(self, height: int, header: bytes) -> bool:
+        """Whether a gossiped tip deserves to be passed on: it must keep every rule right where our chain ends."""
+        chain = self.chain
+        if chain is None or not -GOSSIP_DEPTH <= height - chain.tip.height <= 1:
+            return False
+        return chain.plan(header, int(self._clock())).outcome is not Outcome.REJECTED
+
+    # -- following
+
+    async def post(self, event: ev.Event) -> None:
+        """An event from a source: to the driver, or kept for when there is one."""
+        if isinstance(event, ev.PeerTip):
+            self._claims[event.peer] = event  # one a connected peer, which the mesh bounds
+            self._claimed.set()
+        elif isinstance(event, ev.PeerLeft):
+            self._claims.pop(event.peer, None)
+        if self.driver is not None:
+            await self.driver.post(event)
+
+    async def run(self) -> None:
+        """Follows until cancelled. When run again after a failure, it begins with a store opened anew."""
+        if self.driver is not None or self.store is None:
+            await trio.to_thread.run_sync(self._reopen)
+        if self.chain is None:
+            await self._await_checkpoint()
+        if self.chain is None:
+            raise RuntimeError("no chain after its checkpoint came")
+        self.driver = Driver(
+            self.chain,
+            self._source,
+            pool=self._pool,
+            deadline=self._sync.deadline,
+            in_flight=self._sync.in_flight,
+            jitter=random.random,
+            clock=self._clock,
+        )
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.driver.run)
+            for claim in list(self._claims.values()):
+                await self.driver.post(claim)
+
+    def _reopen(self) -> None:
+        self.close()
+        self.open()
+
+    async def _await_checkpoint(self) -> None:
+        """Asks every peer that can have it, until one sends the header that hashes to the checkpoint."""
+        while self.chain is None:
+            self._claimed = trio.Event()
+            for claim in list(self._claims.values()):
+                await self._ask_checkpoint(claim)
+                if self.chain is not None:
+                    return
+            with trio.move_on_after(RETRY_CHECKPOINT):
+                await self._claimed.wait()
+
+    async def _ask_checkpoint(self, claim: ev.PeerTip) -> None:
+        wanted, store = self.checkpoint, self.store
+        if wanted is None or store is None or not claim.base <= wanted.height <= claim.tip.height:
+            return
+        reply: Items | RemoteFault | None = None
+        with trio.move_on_after(self._sync.deadline):
+            reply = await self._source.fetch_range(claim.peer, Height(wanted.height), 1)
+        if isinstance(reply, RemoteFault):
+            await self._source.report(reply)
+        elif reply is None:
+            await self._blame(claim.peer, FaultReason.TIMEOUT, "no checkpoint header")
+        elif len(reply.items) != HEADER_SIZE or header_hash(reply.items) != wanted.block_hash:
+            await self._blame(claim.peer, FaultReason.UNLINKED, f"another header at checkpoint {wanted.height}")
+        else:
+            work = Work(wanted.work or 0)
+            start = Checkpoint(Height(wanted.height), wanted.block_hash, reply.items, work, wanted.peak_hashes)
+            check_checkpoint(self.params, start)
+            await trio.to_thread.run_sync(store.set_start, self._record(start))
+            await trio.to_thread.run_sync(self._load, start)
+
+    async def _blame(self, peer: str, reason: FaultReason, evidence: str) -> None:
+        await self._source.report(RemoteFault(reason, peer, evidence, self.params.name))

@@ -1,0 +1,191 @@
+"""One HTTP/1.1 connection: h11 between a trio stream and the ASGI application.
+
+Each wait has its own bound: for a request to begin, for its head, and for everything after it. Every failure ends
+this connection and nothing else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+import h11
+import trio
+
+from spvnode.logs import get_logger
+from spvnode.rpc.http import Message, Peer, Receive, Send
+from spvnode.rpc.limits import (
+    HEADER_SECONDS,
+    IDLE_SECONDS,
+    LINGER_SECONDS,
+    MAX_BODY_BYTES,
+    MAX_HEADER_BYTES,
+    REQUEST_SECONDS,
+)
+
+RECEIVE_BYTES = 64 << 10
+"""Read at once from the socket."""
+Asgi = Callable[[Message, Receive, Send], Awaitable[None]]
+
+log = get_logger("rpc")
+
+
+class Connection:
+    """Serves the requests of one client until either side has enough."""
+
+    def __init__(self, stream: trio.abc.HalfCloseableStream, app: Asgi, peer: Peer) -> None:
+        self._stream = stream
+        self._app = app
+        self._peer = peer
+        self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEADER_BYTES)
+        self._start: Message | None = None
+
+    async def run(self) -> None:
+        """Returns when the connection is over. Raises only what the stream raises when the client is gone."""
+        first = True
+        while (request := await self._next_request(first)) is not None:
+            first = False
+            with trio.move_on_after(REQUEST_SECONDS) as patience:
+                await self._serve(request)
+            if patience.cancelled_caught:  # perhaps in the middle of a reply: nothing may follow it
+                return await self._refuse(503, f"the request took longer than {REQUEST_SECONDS:.0f} s")
+            if not self._recycle():
+                return await self._linger()
+        return None
+
+    # -- reading
+
+    async def _next_request(self, first: bool) -> h11.Request | None:
+        """The next request's head; None when there is none: silence, a closed connection, or a bad head (answered)."""
+        try:
+            with trio.move_on_after(HEADER_SECONDS if first else IDLE_SECONDS) as patience:
+                while (event := self._http.next_event()) is h11.NEED_DATA:
+                    await self._receive()
+                    # A head has its own time from its first byte on, also after a long silence.
+                    patience.deadline = min(patience.deadline, trio.current_time() + HEADER_SECONDS)
+                return event if isinstance(event, h11.Request) else None
+        except h11.RemoteProtocolError as error:
+            await self._refuse(error.error_status_hint, str(error))
+            await self._linger()
+        return None
+
+    async def _receive(self) -> None:
+        self._http.receive_data(await self._stream.receive_some(RECEIVE_BYTES))
+
+    async def _next_part(self) -> Message:
+        """ASGI ``receive``."""
+        if self._http.their_state is not h11.SEND_BODY:
+            await trio.sleep_forever()  # the body is over and the client is not watched; REQUEST_SECONDS ends it
+        if self._http.they_are_waiting_for_100_continue:
+            await self._send_event(h11.InformationalResponse(status_code=100, headers=[]))
+        while True:
+            event = self._http.next_event()
+            if event is h11.NEED_DATA:
+                await self._receive()
+            elif isinstance(event, h11.Data):
+                return {"type": "http.request", "body": bytes(event.data), "more_body": True}
+            elif isinstance(event, h11.EndOfMessage):
+                return {"type": "http.request", "body": b"", "more_body": False}
+            else:
+                return {"type": "http.disconnect"}
+
+    # -- answering
+
+    async def _serve(self, request: h11.Request) -> None:
+        self._start = None
+        try:
+            if not request.target.startswith(b"/"):
+                return await self._refuse(400, "the request target must be a path")
+            await self._app(_scope(request, self._peer), self._next_part, self._answer)
+        except h11.RemoteProtocolError as error:
+            await self._refuse(error.error_status_hint, str(error))
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            raise
+        except Exception:  # the firewall of each request: whatever the application raised ends here
+            log.exception("rpc request failed")
+            await self._refuse(500, "internal error; see the log")
+
+    async def _answer(self, message: Message) -> None:
+        """ASGI ``send``. The head waits for the first part of the body, so that a reply is one write."""
+        if message["type"] == "http.response.start":
+            self._start = message
+            return
+        data = b""
+        if self._start is not None:
+            start, self._start = self._start, None
+            data = self._encode(_response(start["status"], start["headers"]))
+        if message.get("body"):
+            data += self._encode(h11.Data(data=message["body"]))
+        if not message.get("more_body", False):
+            data += self._encode(h11.EndOfMessage())
+        await self._stream.send_all(data)
+
+    async def _refuse(self, status: int, why: str) -> None:
+        """Answers with an error and ``Connection: close``, if no other answer has begun."""
+        if self._http.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
+            return
+        body = f"{why}\n".encode()
+        headers = [
+            (b"content-type", b"text/plain; charset=utf-8"),
+            (b"content-length", str(len(body)).encode()),
+            (b"connection", b"close"),
+        ]
+        data = self._encode(_response(status, headers))
+        data += self._encode(h11.Data(data=body)) + self._encode(h11.EndOfMessage())
+        with trio.move_on_after(LINGER_SECONDS):
+            await self._stream.send_all(data)
+
+    def _encode(self, event: h11.Event) -> bytes:
+        return self._http.send(event) or b""
+
+    async def _send_event(self, event: h11.Event) -> None:
+        await self._stream.send_all(self._encode(event))
+
+    # -- between requests
+
+    def _recycle(self) -> bool:
+        """True when another request may follow."""
+        with contextlib.suppress(h11.RemoteProtocolError):
+            # What the application had no use for: at least the event that says there is no body.
+            while self._http.their_state is h11.SEND_BODY and self._http.next_event() is not h11.NEED_DATA:
+                pass
+        if self._http.our_state is h11.DONE and self._http.their_state is h11.DONE:
+            self._http.start_next_cycle()
+            return True
+        return False
+
+    async def _linger(self) -> None:
+        """Lets a client that is still sending read our answer: closing on unread bytes would reset the connection."""
+        if self._http.their_state not in (h11.SEND_BODY, h11.ERROR):
+            return
+        left = MAX_BODY_BYTES
+        with contextlib.suppress(OSError, trio.BrokenResourceError), trio.move_on_after(LINGER_SECONDS):
+            await self._stream.send_eof()
+            while left > 0 and (data := await self._stream.receive_some(RECEIVE_BYTES)):
+                left -= len(data)
+
+
+def _response(status: int, headers: list[tuple[bytes, bytes]]) -> h11.Response:
+    return h11.Response(status_code=status, headers=headers, reason=HTTPStatus(status).phrase.encode())
+
+
+def _scope(request: h11.Request, peer: Peer) -> dict[str, Any]:
+    path, _, query = request.target.partition(b"?")
+    return {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.3"},
+        "http_version": request.http_version.decode("ascii"),
+        "method": request.method.decode("ascii").upper(),
+        "scheme": "http",
+        "path": unquote_to_bytes(path).decode("utf-8", "replace"),
+        "raw_path": path,
+        "query_string": query,
+        "root_path": "",
+        "headers": list(request.headers),
+        "client": None,
+        "server": None,
+        "state": {"peer": peer},
+    }

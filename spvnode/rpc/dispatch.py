@@ -1,0 +1,239 @@
+"""JSON-RPC over one request body: decode, call, encode. No I/O.
+
+2.0 as its specification has it: errors inside a 200, notifications without an answer. Anything without
+``"jsonrpc": "2.0"`` is spoken to as Bitcoin Core 28.1 speaks 1.x: ``result``, ``error`` and ``id`` always there, and
+an HTTP status that tells the error (``src/httprpc.cpp``: 400 invalid request, 404 no such method, 500 the rest).
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import msgspec
+import trio
+from msgspec import Raw, Struct
+
+from merkle.errors import ProofError
+from spvnode.errors import InputError
+from spvnode.inputs import shown
+from spvnode.logs import get_logger
+from spvnode.metrics import Metrics
+from spvnode.rpc.errors import Code, RpcError
+from spvnode.rpc.limits import MAX_BATCH, MAX_JSON_DEPTH, MAX_METHOD_NAME, MAX_REPLY_BYTES
+from spvnode.rpc.registry import Context, Method
+from spvnode.view import NodeView
+
+_NO_ID = Raw(b"null")
+_ABSENT = Raw(b"")
+_HTTP_STATUS = {Code.INVALID_REQUEST: 400, Code.METHOD_NOT_FOUND: 404}
+_BRACKETS_AND_STRINGS = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[\[\]{}]', re.DOTALL)
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.decode
+log = get_logger("rpc")
+
+
+class _Request(Struct):
+    """One call, undecoded, so that each bad field gets its own error. Unknown fields are ignored, as in Core."""
+
+    method: Raw = _ABSENT
+    params: Raw = _ABSENT
+    id: Raw = _ABSENT
+    jsonrpc: Raw = _ABSENT
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What HTTP must answer; 204 has no body. ``stop``: the daemon shall end, once this is sent."""
+
+    status: int
+    body: bytes
+    stop: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """One call's answer: ``v2`` and ``request_id`` say how to write it; ``request_id`` None is a notification's."""
+
+    request_id: Raw | None
+    v2: bool
+    result: object = None
+    error: RpcError | None = None
+
+    def encode(self) -> bytes:
+        body: dict[str, Any] = {"jsonrpc": "2.0"} if self.v2 else {}
+        error = None if self.error is None else {"code": int(self.error.code), "message": self.error.message}
+        if error is None or not self.v2:
+            body["result"] = self.result if error is None else None
+        if error is not None or not self.v2:
+            body["error"] = error
+        return _encode({**body, "id": self.request_id})
+
+    @property
+    def status(self) -> int:
+        if self.error is None or self.v2:
+            return 200
+        return _HTTP_STATUS.get(self.error.code, 500)
+
+
+class Dispatcher:
+    """Answers request bodies for one node."""
+
+    def __init__(self, node: NodeView, methods: Mapping[str, Method], metrics: Metrics) -> None:
+        self._node = node
+        self._methods = methods
+        self._metrics = metrics
+
+    async def answer(self, body: bytes, path_network: str | None = None) -> Reply:
+        """The reply to one POST body, a call or a batch. Never raises for what the body holds."""
+        try:
+            parsed = _parse(body)
+        except RpcError as error:
+            answer = _Answer(_NO_ID, v2=False, error=error)
+            return Reply(answer.status, answer.encode())
+        stops: list[bool] = []
+        context = Context(self._node, self._methods, lambda: stops.append(True), path_network)
+        if isinstance(parsed, list):
+            reply = await self._batch(parsed, context)
+        else:
+            answer = await self._call(parsed, context)
+            reply = Reply(204, b"") if answer.request_id is None else Reply(answer.status, answer.encode())
+        return replace(reply, stop=bool(stops))
+
+    async def _batch(self, parsed: list[Raw], context: Context) -> Reply:
+        parts: list[bytes] = []
+        size = 0
+        for raw in parsed:
+            answer = await self._call(raw, context) if size <= MAX_REPLY_BYTES else _too_much(raw)
+            if answer.request_id is not None:
+                parts.append(answer.encode())
+                size += len(parts[-1])
+            await trio.lowlevel.checkpoint()  # a batch must not hold up the loop
+        if parsed and not parts:
+            return Reply(204, b"")
+        return Reply(200, b"[" + b",".join(parts) + b"]")
+
+    async def _call(self, raw: Raw, context: Context) -> _Answer:
+        started = time.perf_counter()
+        name, outcome = "unknown", "ok"
+        request_id: Raw | None = _NO_ID
+        v2 = False
+        try:
+            request = _read_request(raw)
+            v2 = _is_v2(request.jsonrpc)
+            request_id = _read_id(request.id, v2=v2)
+            method = _find(context.methods, request.method)
+            name = method.name
+            result = method.call(context, method.bind(_read_params(request.params)))
+            if inspect.isawaitable(result):
+                result = await result
+            return _Answer(request_id, v2, result)
+        except (RpcError, InputError, ProofError) as error:
+            outcome = "error"
+            return _Answer(request_id, v2, error=_as_rpc_error(error))
+        except Exception:  # the firewall of each call: logged whole, and nothing of it told to the caller
+            outcome = "fault"
+            log.exception("rpc call failed", method=name)
+            return _Answer(request_id, v2, error=RpcError(Code.INTERNAL_ERROR, "Internal error; see the log"))
+        finally:
+            self._metrics.rpc_requests.labels(name, outcome).inc()
+            self._metrics.rpc_seconds.labels(name).observe(time.perf_counter() - started)
+
+
+def json_depth(body: bytes) -> int:
+    """Levels of ``[`` and ``{`` in JSON text; a bound for any text. No recursion."""
+    if body.count(b"[") + body.count(b"{") <= MAX_JSON_DEPTH:
+        return body.count(b"[") + body.count(b"{")  # cannot be deeper than that: the long way is not needed
+    depth = deepest = 0
+    for match in _BRACKETS_AND_STRINGS.finditer(body):
+        token = match.group()
+        if token in (b"[", b"{"):
+            depth += 1
+            deepest = max(deepest, depth)
+        elif token in (b"]", b"}"):
+            depth -= 1
+    return deepest
+
+
+def _parse(body: bytes) -> Raw | list[Raw]:
+    if json_depth(body) > MAX_JSON_DEPTH:
+        raise RpcError(Code.PARSE_ERROR, f"Parse error: nested deeper than {MAX_JSON_DEPTH} levels")
+    try:
+        parsed = _decode(body, type=Raw)
+        if bytes(memoryview(parsed)[:1]) != b"[":
+            return parsed
+        calls = _decode(body, type=list[Raw])
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise RpcError(Code.PARSE_ERROR, "Parse error") from error
+    if len(calls) > MAX_BATCH:
+        raise RpcError(Code.INVALID_REQUEST, f"Batch of {len(calls)} calls, at most {MAX_BATCH}")
+    return calls
+
+
+def _read_request(raw: Raw) -> _Request:
+    try:
+        return _decode(raw, type=_Request)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise RpcError(Code.INVALID_REQUEST, "Invalid Request object") from error
+
+
+def _is_v2(jsonrpc: Raw) -> bool:
+    version: object = _value(jsonrpc)
+    if version not in (None, "1.0", "1.1", "2.0"):
+        raise RpcError(Code.INVALID_REQUEST, "JSON-RPC version not supported")
+    return version == "2.0"
+
+
+def _read_id(raw: Raw, *, v2: bool) -> Raw | None:
+    """The id as it was written; None for a notification, which only 2.0 has (a 1.x call without id gets null)."""
+    if not bytes(raw):
+        return None if v2 else _NO_ID
+    if isinstance(_value(raw), list | dict | bool):
+        raise RpcError(Code.INVALID_REQUEST, "id must be a string, a number or null")
+    return raw
+
+
+def _find(methods: Mapping[str, Method], raw: Raw) -> Method:
+    if not bytes(raw):
+        raise RpcError(Code.INVALID_REQUEST, "Missing method")
+    name = _value(raw)
+    if not isinstance(name, str):
+        raise RpcError(Code.INVALID_REQUEST, "Method must be a string")
+    if name not in methods:
+        raise RpcError(Code.METHOD_NOT_FOUND, f"Method not found: {shown(name[:MAX_METHOD_NAME])}")
+    return methods[name]
+
+
+def _read_params(raw: Raw) -> list[object] | dict[str, object]:
+    params = _value(raw)
+    if params is None:
+        return []
+    if not isinstance(params, list | dict):
+        raise RpcError(Code.INVALID_REQUEST, "Params must be an array or object")
+    return params
+
+
+def _value(raw: Raw) -> Any:
+    try:
+        return _decode(raw) if bytes(raw) else None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise RpcError(Code.INVALID_REQUEST, "Invalid Request object") from error
+
+
+def _as_rpc_error(error: RpcError | InputError | ProofError) -> RpcError:
+    return error if isinstance(error, RpcError) else RpcError(Code.INVALID_PARAMETER, str(error))
+
+
+def _too_much(raw: Raw) -> _Answer:
+    problem = f"The replies before this one passed {MAX_REPLY_BYTES} bytes; make smaller batches"
+    try:
+        request = _read_request(raw)
+        v2 = _is_v2(request.jsonrpc)
+        return _Answer(_read_id(request.id, v2=v2), v2, error=RpcError(Code.MISC_ERROR, problem))
+    except RpcError as error:
+        return _Answer(_NO_ID, v2=False, error=error)

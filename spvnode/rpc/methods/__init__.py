@@ -1,0 +1,1 @@
+"""The methods themselves: plain functions from a view of the node to a JSON-ready reply."""

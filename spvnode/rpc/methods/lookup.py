@@ -1,0 +1,157 @@
+"""From what a caller names (a height, a hash) to a header, with Core's errors."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from spvnode.bitcoin.header import Header
+from spvnode.bitcoin.pow import block_proof, difficulty
+from spvnode.errors import InputError
+from spvnode.inputs import parse_hash, parse_height_or_hash
+from spvnode.rpc.errors import Code, RpcError
+from spvnode.rpc.registry import Context
+from spvnode.types import Hash32, Height, Work
+from spvnode.view import ChainView
+
+MEDIAN_TIME_SPAN = 11
+"""Headers in the median time past (BIP113)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A header and where it stands. ``active``: on the main chain."""
+
+    height: Height
+    header: Header
+    active: bool
+
+
+def to_hex(value: bytes) -> str:
+    """A hash as explorers print it."""
+    return value[::-1].hex()
+
+
+def work_hex(work: int) -> str:
+    """Chainwork as Core prints it: 64 hex digits."""
+    return f"{work:064x}"
+
+
+def require_height(chain: ChainView, height: int) -> Height:
+    """``height`` if it is stored on the main chain; else Core's error -8."""
+    if not chain.base <= height <= chain.tip_height:
+        held = f"this node holds {chain.base} to {chain.tip_height}"
+        raise RpcError(Code.INVALID_PARAMETER, f"Block height out of range ({held})")
+    return Height(height)
+
+
+def find_hash(chain: ChainView, text: str, field: str = "blockhash") -> Place:
+    """The header with that hash, on the main chain or on a side branch; else Core's error -5."""
+    block_hash = parse_hash(text, field)
+    height = chain.height_of(block_hash)
+    if height is not None:
+        return Place(height, Header(chain.header(height)), active=True)
+    side = chain.side_header(block_hash)
+    if side is None:
+        raise RpcError(Code.INVALID_ADDRESS_OR_KEY, "Block not found")
+    return Place(side[0], Header(side[1]), active=False)
+
+
+def find_active(chain: ChainView, block: int | str, field: str) -> Height:
+    """Height of a main-chain block named by height or hash."""
+    named = Height(block) if isinstance(block, int) else parse_height_or_hash(block, field)
+    if isinstance(named, int):
+        return require_height(chain, named)
+    height = chain.height_of(Hash32(named))
+    if height is None:
+        known = chain.side_header(Hash32(named)) is not None
+        problem = "Block is not in the active chain" if known else "Block not found"
+        raise RpcError(Code.INVALID_ADDRESS_OR_KEY, problem)
+    return height
+
+
+def ancestry(chain: ChainView, place: Place) -> Iterator[Place]:
+    """``place`` and its ancestors down to the lowest stored header: its side branch first, then the main chain."""
+    while True:
+        yield place
+        prev_hash = place.header.prev_hash
+        if not place.active and (side := chain.side_header(prev_hash)):
+            place = Place(side[0], Header(side[1]), active=False)
+        elif place.height > chain.base:
+            height = Height(place.height - 1)
+            place = Place(height, Header(chain.header(height)), active=True)
+        else:
+            return
+
+
+def median_time(chain: ChainView, place: Place) -> int:
+    """Median time past including ``place``."""
+    if place.active:
+        return chain.median_time(place.height)
+    times = [near.header.time for near, _ in zip(ancestry(chain, place), range(MEDIAN_TIME_SPAN), strict=False)]
+    return sorted(times)[len(times) // 2]
+
+
+def chainwork(chain: ChainView, place: Place) -> Work:
+    """Cumulative work at ``place``. Bounded by the longest side branch that the chain keeps."""
+    if place.active:
+        return chain.chainwork(place.height)
+    total = 0
+    for near in ancestry(chain, place):
+        if near.active:
+            return Work(chain.chainwork(near.height) + total)
+        total += block_proof(near.header.bits)
+    raise InputError("branch", "does not meet the main chain")  # the view's own fault: a branch always does
+
+
+def describe_header(chain: ChainView, place: Place) -> dict[str, Any]:
+    """The verbose reply of ``getblockheader``, field for field as Core 28.1 gives it for a header without block."""
+    header, height = place.header, place.height
+    reply: dict[str, Any] = {
+        "hash": to_hex(header.hash),
+        "confirmations": chain.tip_height - height + 1 if place.active else -1,
+        "height": height,
+        "version": header.version,
+        "versionHex": f"{header.version & 0xFFFFFFFF:08x}",
+        "merkleroot": to_hex(header.merkle_root),
+        "time": header.time,
+        "mediantime": median_time(chain, place),
+        "nonce": header.nonce,
+        "bits": f"{header.bits:08x}",
+        "difficulty": difficulty(header.bits),
+        "chainwork": work_hex(chainwork(chain, place)),
+        "nTx": 0,
+    }
+    if height > 0:
+        reply["previousblockhash"] = to_hex(header.prev_hash)
+    if place.active and height < chain.tip_height:
+        reply["nextblockhash"] = to_hex(chain.block_hash(Height(height + 1)))
+    return reply
+
+
+def standing(context: Context, chain: ChainView) -> dict[str, Any]:
+    """What every reply about a chain says beside its subject: how fresh it is, and what it rests on."""
+    readiness = context.node.readiness(chain.network)
+    return {
+        "network": chain.network,
+        "freshness": dict(context.node.freshness(chain.network)),
+        "ready": readiness.ready,
+        "start": {
+            "kind": chain.start.kind,
+            "height": chain.start.height,
+            "hash": to_hex(chain.start.hash),
+            "complete": chain.start.complete,
+        },
+    }
+
+
+def now(context: Context) -> int:
+    """Unix seconds by the node's clock, as a bundle carries them."""
+    return int(context.node.now())
+
+
+def as_date(seconds: float) -> str:
+    """ISO 8601 in UTC, for people."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))

@@ -1,0 +1,183 @@
+"""Methods of our own: header proofs, synchronisation, import, and the start that another node may trust."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Protocol, cast
+
+from msgspec import Meta
+
+from merkle.bundle import MAX_BUNDLE_BYTES, decode, to_json
+from merkle.forest import Forest
+from merkle.verify import Verdict, verify
+from spvnode.bitcoin.header import Header
+from spvnode.bitcoin.params import NETWORKS
+from spvnode.bitcoin.pow import block_proof
+from spvnode.errors import InputError
+from spvnode.inputs import parse_hex
+from spvnode.rpc.errors import Code, RpcError
+from spvnode.rpc.limits import MAX_IMPORT_HEADERS
+from spvnode.rpc.methods.chain import OfChain
+from spvnode.rpc.methods.lookup import find_active, require_height, standing, to_hex, work_hex
+from spvnode.rpc.registry import ChainParams, Context
+from spvnode.types import HEADER_SIZE, Height
+from spvnode.view import ChainView
+
+
+class TreeView(ChainView, Protocol):
+    """A chain that shows its header tree."""
+
+    @property
+    def forest(self) -> Forest:
+        """The tree over block hashes."""
+
+
+class GetHeaderProof(ChainParams, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Parameters of ``getheaderproof``."""
+
+    block: Annotated[int | str, Meta(description="Height, or hash of a block on the active chain.")]
+    cp_height: Annotated[int | None, Meta(description="Height that the tree ends at. Default: the tip.")] = None
+
+
+class VerifyHeaderProof(ChainParams, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Parameters of ``verifyheaderproof``."""
+
+    bundle: Annotated[str | dict[str, Any], Meta(description="A bundle: its bytes in hex, or its JSON object.")]
+
+
+class ImportHeaders(ChainParams, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Parameters of ``importheaders``."""
+
+    headers: Annotated[
+        str, Meta(description=f"1 to {MAX_IMPORT_HEADERS} linked headers of 80 bytes, in hex, lowest first.")
+    ]
+
+
+class GetCheckpoint(ChainParams, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Parameters of ``getcheckpoint``."""
+
+    height: Annotated[int, Meta(description="Height on the active chain.")]
+
+
+def get_header_proof(context: Context, params: GetHeaderProof) -> dict[str, Any]:
+    """``height``, ``hash``, ``confirmations``, ``cp_height``, ``root``; ``hex``: the bundle's canonical bytes, and
+    ``bundle``: the same as JSON, each enough for ``spvnode verify``; ``freshness`` and ``start``."""
+    chain = context.chain(params.network)
+    height = find_active(chain, params.block, "block")
+    cp_height = chain.tip_height if params.cp_height is None else require_height(chain, params.cp_height)
+    if cp_height < height:
+        raise InputError("cp_height", f"{cp_height} is below the block's height {height}")
+    raw = chain.bundle(height, cp_height, made_at=int(context.node.now()))
+    bundle = decode(raw)
+    return {
+        "height": height,
+        "hash": to_hex(chain.block_hash(height)),
+        "confirmations": chain.tip_height - height + 1,
+        "cp_height": cp_height,
+        "root": to_hex(bundle.root),
+        "hex": raw.hex(),
+        "bundle": to_json(bundle),
+        **standing(context, chain),
+    }
+
+
+def verify_header_proof(context: Context, params: VerifyHeaderProof) -> dict[str, Any]:
+    """``valid``, ``reason``, ``says`` (what it proves, in words), ``rests_on``, ``claimed`` (fields that nothing
+    proves), the bundle's own fields; and where this node follows its network: ``root_matches`` and
+    ``in_active_chain`` (null where this node cannot tell)."""
+    given = params.bundle
+    if isinstance(given, str):
+        if len(given) > 2 * MAX_BUNDLE_BYTES:
+            raise InputError("bundle", f"longer than {MAX_BUNDLE_BYTES} bytes")
+        given_form: bytes | Mapping[str, Any] = parse_hex(given, "bundle")
+    else:
+        given_form = given
+    verdict = verify(given_form)
+    fields = verdict.fields
+    chain = context.node.chains.get(str(fields.get("network")))
+    matches = None if chain is None else _root_matches(chain, fields)
+    if matches:
+        verdict = verify(given_form, trusted_root=fields["root"])
+    return _judgement(verdict) | {
+        "root_matches": matches,
+        "in_active_chain": None if chain is None else _in_active_chain(chain, fields),
+        **({} if chain is None else standing(context, chain)),
+    }
+
+
+def _judgement(verdict: Verdict) -> dict[str, Any]:
+    return {
+        "valid": verdict.ok,
+        "reason": verdict.reason,
+        "says": verdict.says,
+        "rests_on": verdict.rests_on,
+        "claimed": verdict.claimed,
+        **verdict.fields,
+    }
+
+
+def _root_matches(chain: ChainView, fields: Mapping[str, Any]) -> bool | None:
+    """Whether this node's own tree over the same range has the same root; None where it has no such tree."""
+    forest = cast("TreeView", chain).forest
+    cp_height: int = fields["cp_height"]
+    claimed: str = fields["root"]
+    if forest.range_start != fields["range_start"] or not chain.base <= cp_height <= chain.tip_height:
+        return None
+    return to_hex(chain.root(Height(cp_height))) == claimed
+
+
+def _in_active_chain(chain: ChainView, fields: Mapping[str, Any]) -> bool | None:
+    height: int = fields["height"]
+    claimed: str = fields["hash"]
+    if not chain.base <= height <= chain.tip_height:
+        return None
+    return to_hex(chain.block_hash(Height(height))) == claimed
+
+
+def get_sync_info(context: Context, params: OfChain) -> dict[str, Any]:
+    """State of the synchronisation machine, its transitions, pool use, rates, faults by reason; ``reasons`` (why not
+    ready), ``freshness`` and ``start``."""
+    chain = context.chain(params.network)
+    reasons = list(context.node.readiness(chain.network).reasons)
+    return {**context.node.sync_info(chain.network), "reasons": reasons, **standing(context, chain)}
+
+
+async def import_headers(context: Context, params: ImportHeaders) -> dict[str, Any]:
+    """``accepted`` (how many were new), ``height`` and ``bestblockhash`` afterwards. Checked by every rule, and
+    committed as a whole or not at all; error -25 names the rule that is broken."""
+    network = context.network(params.network)
+    raw = parse_hex(params.headers, "headers")
+    count, rest = divmod(len(raw), HEADER_SIZE)
+    if rest or not 1 <= count <= MAX_IMPORT_HEADERS:
+        raise InputError("headers", f"{len(raw)} bytes; must be 1 to {MAX_IMPORT_HEADERS} headers of {HEADER_SIZE}")
+    try:
+        result = await context.node.import_headers(network, raw)
+    except InputError as error:
+        raise RpcError(Code.VERIFY_ERROR, str(error)) from error
+    return {**result, **standing(context, context.chain(network))}
+
+
+def get_checkpoint(context: Context, params: GetCheckpoint) -> dict[str, Any]:
+    """``height``, ``hash``, ``header``, ``chainwork`` and ``peaks``: a ``[[checkpoint]]`` of another node's config.
+    ``chainwork`` is null and ``peaks`` empty where this node itself does not know the chain from genesis."""
+    chain = context.chain(params.network)
+    height = require_height(chain, params.height)
+    rules = NETWORKS[chain.network]
+    if not rules.no_retargeting and height % rules.interval:
+        raise InputError("height", f"{height} is no multiple of {rules.interval}, where a trust start must be")
+    forest = cast("TreeView", chain).forest
+    return {
+        "height": height,
+        "hash": to_hex(chain.block_hash(height)),
+        "header": chain.header(height).hex(),
+        "chainwork": work_hex(chain.chainwork(height)) if _knows_work(chain) else None,
+        # In internal byte order: peaks are nodes of a tree, not block hashes.
+        "peaks": [peak.hex() for peak in forest.peaks(height)] if forest.range_start == 0 else [],
+        **standing(context, chain),
+    }
+
+
+def _knows_work(chain: ChainView) -> bool:
+    """False where work is counted from a checkpoint on: then the lowest header's is its own alone."""
+    own = block_proof(Header(chain.header(chain.base)).bits)
+    return chain.base == 0 or chain.chainwork(chain.base) > own

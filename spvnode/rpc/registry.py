@@ -1,0 +1,142 @@
+"""What a method is: its name, its parameters as a struct, and the function that answers.
+
+Dispatch, ``help`` and docs/rpc.md are all made from these rows (``spvnode.rpc.table``).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
+
+import msgspec
+from msgspec import Meta, Struct
+from msgspec.structs import FieldInfo, fields
+
+from spvnode.inputs import shown
+from spvnode.rpc.errors import Code, RpcError
+from spvnode.view import ChainView, NodeView
+
+_WHERE = re.compile(r"(?P<problem>.*) - at `\$\.?(?P<path>[^`]*)`\Z", re.DOTALL)
+
+
+class Scope(StrEnum):
+    """What a call may change."""
+
+    READ = "read"
+    ADMIN = "admin"
+
+
+class NoParams(Struct, frozen=True, forbid_unknown_fields=True):
+    """For methods about the node as a whole."""
+
+
+class ChainParams(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Base of every method about one chain: the network comes last, so Core's positions stay Core's."""
+
+    network: Annotated[
+        str | None,
+        Meta(description="Which chain. Default: the one in the URL's path, else the first configured."),
+    ] = None
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a method may read and do."""
+
+    node: NodeView
+    methods: Mapping[str, Method]
+    stop: Callable[[], None]
+    path_network: str | None = None
+
+    def network(self, named: str | None) -> str:
+        """The network that a call means; RpcError naming the running ones when there is no such chain."""
+        running = self.node.chains
+        name = named or self.path_network or next(iter(running))
+        if name not in running:
+            problem = f"network: {shown(name)} does not run here; running: {', '.join(running)}"
+            raise RpcError(Code.INVALID_PARAMETER, problem)
+        return name
+
+    def chain(self, named: str | None) -> ChainView:
+        """The view of ``network(named)``."""
+        return self.node.chains[self.network(named)]
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """One row of the registry. ``call`` takes the context and an instance of ``params``; its docstring tells the
+    result."""
+
+    name: str
+    params: type[Struct]
+    summary: str
+    scope: Scope
+    call: Callable[[Context, Any], object | Awaitable[object]]
+
+    @property
+    def parameters(self) -> tuple[FieldInfo, ...]:
+        """The parameters in the order of positional calls."""
+        found = fields(self.params)
+        # ``network`` is inherited, which would put it first.
+        return tuple(sorted(found, key=lambda field: field.name == "network"))
+
+    @property
+    def usage(self) -> str:
+        """One line in Core's manner: ``getblockheader "blockhash" ( verbose network )``."""
+        needed = [field.name for field in self.parameters if field.required]
+        optional = [field.name for field in self.parameters if not field.required]
+        return " ".join([self.name, *needed, *(["(", *optional, ")"] if optional else [])])
+
+    def bind(self, given: Sequence[object] | Mapping[str, object]) -> Struct:
+        """``given`` as an instance of ``params``. Raises RpcError with Core's codes."""
+        if isinstance(given, Mapping):
+            values = dict(given)
+            self._refuse_unknown(values)
+        else:
+            names = [field.name for field in self.parameters]
+            if len(given) > len(names):
+                problem = f"{len(given)} parameters, at most {len(names)}. Usage: {self.usage}"
+                raise RpcError(Code.MISC_ERROR, problem)
+            values = dict(zip(names, given, strict=False))
+        # null stands for "not given", as in Core, so that a later position can be reached.
+        values = {name: value for name, value in values.items() if value is not None}
+        for field in self.parameters:
+            if field.required and field.encode_name not in values:
+                raise RpcError(Code.MISC_ERROR, f"{field.name}: missing. Usage: {self.usage}")
+        try:
+            return msgspec.convert(values, self.params)
+        except msgspec.ValidationError as error:
+            raise _type_error(str(error)) from None
+
+    def _refuse_unknown(self, values: Mapping[str, object]) -> None:
+        known = {field.name for field in self.parameters}
+        for name in values:
+            if name not in known:
+                raise RpcError(Code.INVALID_PARAMETER, f"Unknown named parameter {shown(name)}")
+
+
+def describe(params: type[Struct], name: str) -> tuple[str, str]:
+    """(type as JSON readers know it, description) of a parameter."""
+    hint = get_type_hints(params, include_extras=True)[name]
+    text = ""
+    if get_origin(hint) is Annotated:
+        hint, *metas = get_args(hint)
+        text = next((meta.description for meta in metas if isinstance(meta, Meta) and meta.description), "")
+    return _type_name(hint), text
+
+
+def _type_name(hint: Any) -> str:
+    names = {str: "string", int: "number", bool: "boolean", type(None): ""}
+    parts = [names.get(part, "object") for part in (get_args(hint) or (hint,))]
+    return " or ".join(dict.fromkeys(part for part in parts if part))
+
+
+def _type_error(message: str) -> RpcError:
+    where = _WHERE.match(message)
+    problem = f"{where['path']}: {where['problem']}" if where else message
+    # A value of the right type outside its bounds is an invalid parameter; anything else a type error.
+    code = Code.TYPE_ERROR if ", got" in message else Code.INVALID_PARAMETER
+    return RpcError(code, problem.replace("`", ""))

@@ -1,0 +1,40 @@
+"""Keeps a service alive: restarted with capped exponential backoff when it fails, whatever it raised.
+
+The firewall of last resort. A defect in one service (the mesh library, say) costs that service a pause, not the node.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import structlog
+import trio
+
+from spvnode.errors import InputError
+
+RESTART_FIRST = 0.5
+"""Seconds before the first restart."""
+RESTART_CAP = 30.0
+"""Seconds at most between restarts."""
+HEALTHY_AFTER = 60.0
+"""Seconds that a service must have run for its past failures to be forgotten."""
+
+log = structlog.get_logger("supervise")
+
+
+async def supervise(name: str, service: Callable[[], Awaitable[None]]) -> None:
+    """Runs ``service`` until it returns; restarts it when it raises. InputError and cancellation pass through."""
+    failures = 0
+    while True:
+        started = trio.current_time()
+        try:
+            await service()
+        except* InputError:
+            raise  # nothing that waiting could mend: the operator has to
+        except* Exception:  # the last firewall: logged whole, and tried again
+            failures = 0 if trio.current_time() - started > HEALTHY_AFTER else failures
+            log.exception("service failed", service=name, failures=failures + 1)
+        else:
+            return
+        await trio.sleep(min(RESTART_CAP, RESTART_FIRST * 2 ** min(failures, 16)))
+        failures += 1
