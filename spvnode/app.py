@@ -16,12 +16,12 @@ import structlog
 import trio
 
 from p2p.addressbook import AddressBook
-from p2p.host import IdentityError, ListenError, open_host
+from p2p.host import IdentityError, ListenError, load_or_create, open_host
 from p2p.mesh.service import Mesh
 from p2p.port import HostConfig
 from p2p.score import ScoreBoard
 from spvnode.bitcoin.params import NETWORKS
-from spvnode.config import Config, ensure_datadir
+from spvnode.config import IDENTITY_NAME, Config, ensure_datadir
 from spvnode.errors import InputError, SpvnodeError
 from spvnode.followed import Followed
 from spvnode.metrics import Metrics
@@ -85,6 +85,8 @@ def build(config: Config, datadir: Path) -> Node:
     followed: dict[str, Followed] = {}
     node = Node(followed)
     node.mesh_enabled = config.mesh.enabled
+    if config.mesh.enabled:
+        node.known_as(identity(datadir / IDENTITY_NAME), ())
     for name in config.networks:
         followed[name] = Followed(
             NETWORKS[name],
@@ -96,6 +98,14 @@ def build(config: Config, datadir: Path) -> Node:
             clock=time.time,
         )
     return node
+
+
+def identity(path: Path) -> str:
+    """This node's peer id; its key is made on first use. InputError for a file that cannot be used."""
+    try:
+        return load_or_create(path).peer_id
+    except IdentityError as error:
+        raise InputError("identity", str(error)) from error
 
 
 async def _stop_on_signal(stop: trio.Event) -> None:
@@ -110,7 +120,7 @@ async def run_mesh(node: Node, config: Config, datadir: Path) -> None:
     # Half a second of CPU for libp2p, in a thread: the RPC answers meanwhile.
     await trio.to_thread.run_sync(importlib.import_module, "p2p.host.host")
     settings = HostConfig(
-        identity_path=datadir / "identity.key", listen=config.mesh.listen, max_connections=config.mesh.max_peers
+        identity_path=datadir / IDENTITY_NAME, listen=config.mesh.listen, max_connections=config.mesh.max_peers
     )
     try:
         async with open_host(settings) as host:

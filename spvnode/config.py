@@ -25,7 +25,7 @@ from spvnode.inputs import (
 )
 from spvnode.types import Hash32
 
-IDENTITY_NAME = "identity"
+IDENTITY_NAME = "identity.key"
 """The node's key, in the data directory."""
 MAX_ENTRIES = 64
 """Networks, listen addresses, peers or checkpoints in one list. Each peer costs a dial at start."""

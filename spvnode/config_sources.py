@@ -14,7 +14,7 @@ import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_origin
+from typing import Any, get_args, get_origin
 
 import msgspec
 from msgspec.structs import fields
@@ -30,6 +30,8 @@ MAX_CONFIG_BYTES = 1 << 20
 
 RESERVED_ENV = frozenset({CONFIG_VARIABLE, "SPVNODE_KERNELS", "SPVNODE_SHA256"})
 """Variables of ours that are not keys of the config: which file to read, and which native code to run."""
+TEST_PREFIX = "SPVNODE_TEST_"
+"""Variables of the test-suite, which a daemon under test inherits."""
 
 _WHERE = re.compile(r"(?P<problem>.*) - at `\$\.?(?P<path>[^`]*)`\Z", re.DOTALL)
 _UNKNOWN = re.compile(r"Object contains unknown field `(?P<key>[^`]*)`")
@@ -97,7 +99,7 @@ def env_layer(environ: Mapping[str, str]) -> Layer:
     """The ``SPVNODE_...`` variables. An unknown one is an error: a typo must not be a silent default."""
     values: dict[str, Any] = {}
     for name, text in environ.items():
-        if not name.startswith("SPVNODE_") or name in RESERVED_ENV:
+        if not name.startswith("SPVNODE_") or name in RESERVED_ENV or name.startswith(TEST_PREFIX):
             continue
         keys = name.removeprefix("SPVNODE_").lower().split("__")
         field_type = _field_type(keys, name)
@@ -119,6 +121,8 @@ def _convert(values: Mapping[str, Any], spell: Callable[[str], str], *, strict: 
         return msgspec.convert(values, Config, strict=strict)
     except msgspec.ValidationError as error:
         key, problem = _explain(str(error))
+        if problem.startswith("Invalid enum value"):
+            problem += f"; one of {', '.join(get_args(_type_of(key)))}"
         raise InputError(spell(key), problem) from None
     except InputError as error:
         raise InputError(spell(error.field), error.problem) from None
@@ -134,6 +138,14 @@ def _explain(message: str) -> tuple[str, str]:
     return path or "config", problem.replace("`", "")
 
 
+def _type_of(key: str) -> Any:
+    """Type of a key that is known to be there, such as ``log.level``."""
+    found: Any = Config
+    for part in key.split("."):
+        found = next(field.type for field in fields(found) if field.name == part)
+    return found
+
+
 def _field_type(keys: list[str], name: str) -> Any:
     """Type of the config key that an environment variable names."""
     struct: Any = Config
@@ -142,8 +154,6 @@ def _field_type(keys: list[str], name: str) -> Any:
         nested = isinstance(known.get(key), type) and issubclass(known[key], msgspec.Struct)
         if key not in known or nested == (depth == len(keys) - 1):
             raise InputError(name, "unknown variable; a nested key is written like SPVNODE_RPC__BIND")
-        if not nested and depth < len(keys) - 1:
-            raise InputError(name, f"{key} has no keys below it")
         struct = known[key]
     return struct
 

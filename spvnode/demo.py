@@ -69,7 +69,7 @@ class Node:
 
     def address(self) -> str:
         """Its loopback multiaddr, once it listens."""
-        answer = self.wait(lambda: (self.ask("id") or {}).get("addresses"), "to listen")
+        answer = self.wait(lambda: (known := self.ask("id")) and known["running"] and known["addresses"], "to listen")
         return str(answer[0])
 
     def height(self) -> int:

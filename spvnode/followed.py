@@ -15,13 +15,15 @@ import trio
 
 from p2p.faults import FaultReason, RemoteFault
 from spvnode.bitcoin.chain import HeaderChain
-from spvnode.bitcoin.header import header_hash
+from spvnode.bitcoin.header import Header, header_hash
 from spvnode.bitcoin.params import ChainParams
+from spvnode.bitcoin.pow import target_of
 from spvnode.bitcoin.start import Checkpoint, check_checkpoint, genesis_of
 from spvnode.bitcoin.stored import StoredChain
 from spvnode.config import CheckpointConfig, SyncConfig
 from spvnode.errors import InputError
 from spvnode.following import Outcome
+from spvnode.memory import trim
 from spvnode.store.headers import HeaderStore
 from spvnode.store.schema import StartRecord
 from spvnode.sync import events as ev
@@ -102,6 +104,7 @@ class Followed:
             log.warning("store cut", network=self.params.name, reason=str(chain.report.fault), tip=chain.tip.height)
         log.info("chain loaded", network=self.params.name, base=chain.headers.base, tip=chain.tip.height)
         self.chain = chain
+        trim()
 
     def _agree(self) -> None:
         """What was begun stays; a checkpoint that contradicts it is an error of the configuration."""
@@ -117,12 +120,17 @@ class Followed:
 
     # -- what others tell
 
-    def judge_tip(self, height: int, header: bytes) -> bool:
-        """Whether a gossiped tip deserves to be passed on: it must keep every rule right where our chain ends."""
+    def judge_tip(self, height: int, header: bytes) -> bool | None:
+        """A gossiped tip: True when it keeps every rule where our chain ends, False when it lacks its proof of work,
+        None when it lies elsewhere (one of us is behind)."""
+        raw = Header(header)
+        target = target_of(raw.bits, self.params.pow_limit)
+        if target is None or int.from_bytes(raw.hash, "little") > target:
+            return False
         chain = self.chain
         if chain is None or not -GOSSIP_DEPTH <= height - chain.tip.height <= 1:
-            return False
-        return chain.plan(header, int(self._clock())).outcome is not Outcome.REJECTED
+            return None
+        return True if chain.plan(header, int(self._clock())).outcome is not Outcome.REJECTED else None
 
     # -- following
 

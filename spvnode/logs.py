@@ -17,7 +17,15 @@ from collections.abc import MutableMapping
 from typing import Any, BinaryIO
 
 import msgspec
-import structlog
+
+# structlog.dev imports rich where it is installed, for a renderer that is not used here: 3.4 MB and 70 modules.
+_hide_rich = "rich" not in sys.modules
+if _hide_rich:
+    sys.modules["rich"] = None  # type: ignore[assignment]  # makes its import fail
+import structlog  # noqa: E402
+
+if _hide_rich:
+    del sys.modules["rich"]
 
 MAX_VALUE = 1_000
 """Characters of one value that are kept. A peer's error text, a client's path."""
@@ -63,7 +71,7 @@ def render_text(logger: _Lines, _method: str, event: MutableMapping[str, Any]) -
     values = " ".join(f"{key}={_plain(value)}" for key, value in event.items())
     line = f"{stamp} {level:<7} {logger.room}: {_printable(str(name))}  {values}".rstrip()
     # Indented, so that no line of an exception's message can pass for a log line.
-    rest = "".join(f"\n  {part}" for part in trace.splitlines())
+    rest = "".join(f"\n  {_escaped(part)}" for part in trace.splitlines())
     return (line + rest).encode(errors="backslashreplace")
 
 
@@ -83,6 +91,10 @@ def _plain(value: object) -> str:
 
 def _printable(text: str) -> str:
     return text if text.isprintable() else repr(text)
+
+
+def _escaped(line: str) -> str:
+    return line if line.isprintable() else line.encode("unicode_escape").decode()
 
 
 class _Lines(structlog.BytesLogger):

@@ -1,20 +1,33 @@
 """Prometheus metrics in a registry of our own: nothing that a library registers globally is shown.
 
-Counters are bumped where things happen. What can be read off the node (heights, ages, peers) is copied into gauges
-by ``observe`` on the event loop's thread, because views hold still only there; the text is then made by ``render`` in
-a worker thread (about 8 us a sample, which would otherwise stall the loop).
+Two kinds. What the RPC does is counted where it happens. What the node knows about itself (heights, ages, peers, the
+machine's own counts) is read off it by ``observe``, on the event loop's thread, because views hold still only there.
+``render`` then makes the text in a worker thread: some 8 us a sample would otherwise stall the loop.
 
 Labels are bounded: networks by the config, methods by the registry, reasons by enums. No label holds remote text.
 """
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+)
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.registry import Collector
 
 from spvnode.view import NodeView
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
+disable_created_metrics()  # type: ignore[no-untyped-call]  # a second sample for each counter, with the time of its first use
 _BUCKETS = (0.001, 0.005, 0.02, 0.1, 0.5, 2.0, 8.0, 30.0)
 """Seconds. A read answers in under a millisecond, an import of a full run in some ten."""
 
@@ -24,45 +37,78 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry(auto_describe=False)
+        self._node = _Snapshot()
+        self.registry.register(self._node)
         ProcessCollector(registry=self.registry)
-
-        def counter(name: str, text: str, *labels: str) -> Counter:
-            return Counter(f"spvnode_{name}", text, labels, registry=self.registry)
-
-        def gauge(name: str, text: str, *labels: str) -> Gauge:
-            return Gauge(f"spvnode_{name}", text, labels, registry=self.registry)
-
-        self.rpc_requests = counter("rpc_requests", "RPC calls by method and outcome.", "method", "outcome")
+        self.rpc_requests = Counter("spvnode_rpc_requests", "RPC calls.", ["method", "outcome"], registry=self.registry)
         self.rpc_seconds = Histogram(
             "spvnode_rpc_seconds", "Time of an RPC call.", ["method"], registry=self.registry, buckets=_BUCKETS
         )
-        self.rpc_connections = gauge("rpc_connections", "Open RPC connections.", "listener")
-        self.rpc_refused = counter("rpc_refused", "RPC connections or requests turned away.", "why")
-        self.headers = counter("headers_committed", "Headers committed to the store.", "network")
-        self.reorgs = counter("reorgs", "Commits that replaced main-chain headers.", "network")
-        self.faults = counter("faults", "What peers did wrong.", "network", "reason")
-
-        self._info = gauge("info", "Always 1; the version is the label.", "version")
-        self._height = gauge("tip_height", "Height of the best header.", "network")
-        self._tip_age = gauge("tip_age_seconds", "Age of the best header by its timestamp.", "network")
-        self._event_age = gauge("last_useful_event_age_seconds", "Since a peer last helped.", "network")
-        self._branches = gauge("side_branches", "Competing branches held.", "network")
-        self._peers = gauge("peers", "Connected peers.", "network")
-        self._ready = gauge("ready", "1 when /readyz would say so for this network.", "network")
+        self.rpc_connections = Gauge(
+            "spvnode_rpc_connections", "Open RPC connections.", ["listener"], registry=self.registry
+        )
+        self.rpc_refused = Counter(
+            "spvnode_rpc_refused", "RPC connections or requests turned away.", ["why"], registry=self.registry
+        )
 
     def observe(self, node: NodeView) -> None:
-        """Copies the node's state into the gauges. Call on the event loop's thread."""
-        self._info.labels(node.version).set(1)
-        for network, chain in node.chains.items():
-            fresh = node.freshness(network)
-            self._height.labels(network).set(chain.tip_height)
-            self._branches.labels(network).set(len(chain.branches()))
-            self._peers.labels(network).set(len(node.peers(network)))
-            self._ready.labels(network).set(node.readiness(network).ready)
-            for gauge, key in ((self._tip_age, "tip_age"), (self._event_age, "last_useful_event_age")):
-                age = fresh.get(key)
-                gauge.labels(network).set(float("nan") if age is None else age)
+        """Reads the node. Call on the event loop's thread, before each ``render``."""
+        self._node.metrics = list(_families(node))
 
     def render(self) -> bytes:
-        """The exposition text. Thread-safe."""
+        """The exposition text, of the node as last observed. Thread-safe."""
         return generate_latest(self.registry)
+
+
+class _Snapshot(Collector):
+    """What was last observed. Replaced whole, so that a render sees one state."""
+
+    def __init__(self) -> None:
+        self.metrics: list[Metric] = []
+
+    def collect(self) -> Iterable[Metric]:
+        return self.metrics
+
+
+def _families(node: NodeView) -> Iterator[Metric]:
+    info = GaugeMetricFamily("spvnode_info", "Always 1; the version is the label.", labels=["version"])
+    info.add_metric([node.version], 1)
+    yield info
+    chains = node.chains
+    sync = {name: node.sync_info(name) for name in chains}
+    fresh = {name: node.freshness(name) for name in chains}
+    yield _gauge("tip_height", "Height of the best header.", {n: c.tip_height for n, c in chains.items()})
+    yield _gauge("side_branches", "Competing branches held.", {n: len(c.branches()) for n, c in chains.items()})
+    yield _gauge("peers", "Connected peers.", {n: len(node.peers(n)) for n in chains})
+    yield _gauge("ready", "1 where /readyz agrees.", {n: node.readiness(n).ready for n in chains})
+    yield _gauge(
+        "tip_age_seconds", "Age of the best header by its timestamp.", {n: _age(f, "tip_age") for n, f in fresh.items()}
+    )
+    yield _gauge(
+        "last_useful_event_age_seconds",
+        "Since a peer last told something.",
+        {n: _age(f, "last_useful_event_age") for n, f in fresh.items()},
+    )
+    committed = CounterMetricFamily("spvnode_headers_committed", "Headers committed.", labels=["network"])
+    faults = CounterMetricFamily("spvnode_faults", "What peers did wrong.", labels=["network", "reason"])
+    moves = CounterMetricFamily(
+        "spvnode_sync_transitions", "Moves of the sync machine.", labels=["network", "transition"]
+    )
+    for network, found in sync.items():
+        committed.add_metric([network], found.get("headers_committed", 0))
+        for family, key in ((faults, "faults"), (moves, "transitions")):
+            for label, count in found.get(key, {}).items():
+                family.add_metric([network, str(label)], count)
+    yield from (committed, faults, moves)
+
+
+def _gauge(name: str, text: str, values: Mapping[str, float]) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(f"spvnode_{name}", text, labels=["network"])
+    for network, value in values.items():
+        family.add_metric([network], value)
+    return family
+
+
+def _age(fresh: Mapping[str, Any], key: str) -> float:
+    value = fresh.get(key)
+    return float("nan") if value is None else float(value)

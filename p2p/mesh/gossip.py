@@ -24,8 +24,9 @@ from p2p.port import Host
 GOSSIP_INTERVAL_S: Final = 1.0
 """Least seconds between our own messages on a topic; those in between are folded into the latest."""
 
-TipCheck: TypeAlias = Callable[[str, int, bytes], bool]
-"""(network, height, header) of a gossiped tip -> has it the proof of work that this network asks for?"""
+TipCheck: TypeAlias = Callable[[str, int, bytes], bool | None]
+"""(network, height, header) of a gossiped tip -> True: good, pass it on. False: nobody honest sends this. None: cannot
+be told from where our chain ends, so it is neither passed on nor held against the peer that forwarded it."""
 
 _TIP: Final = struct.Struct(f">I{HEADER_SIZE}s32s")
 
@@ -92,11 +93,11 @@ class TipTopic:
         if isinstance(tip, Malformed):
             self._roster.judge(RemoteFault(tip.reason, forwarder, tip.evidence, self._network))
             return False
-        if not self._check(self._network, tip.height, tip.header):
+        good = self._check(self._network, tip.height, tip.header)
+        if good is False:
             evidence = f"gossiped a header without proof of work: {tip.header.hex()}"
             self._roster.judge(RemoteFault(FaultReason.INVALID_HEADER, forwarder, evidence, self._network))
-            return False
-        return True
+        return good is True
 
     def _received(self, forwarder: str, data: bytes) -> None:
         tip = decode_tip(data)

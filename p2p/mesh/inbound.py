@@ -31,7 +31,7 @@ class Door:
         """Handler of the headers protocol."""
         try:
             await self._headers(stream)
-        except Exception:
+        except Exception:  # firewall: a stream must not take more than itself down; nothing is hidden
             log.exception("headers stream failed", peer=stream.peer, network=self._network)
             await stream.reset()
 
@@ -39,7 +39,7 @@ class Door:
         """Handler of the proof protocol."""
         try:
             await self._proofs(stream)
-        except Exception:
+        except Exception:  # firewall: a stream must not take more than itself down; nothing is hidden
             log.exception("proof stream failed", peer=stream.peer, network=self._network)
             await stream.reset()
 

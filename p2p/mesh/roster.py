@@ -140,14 +140,14 @@ class Roster:
         try:
             with peer.scope:
                 await self._attend(peer)
-        except Exception:
+        except Exception:  # firewall: one peer must not take the others down; nothing is hidden
             log.exception("peer task failed", peer=peer.id)
             self.drop(peer)
 
     async def _disconnect(self, peer: Peer) -> None:
         try:
             await self._host.disconnect(peer.id)
-        except Exception:
+        except Exception:  # firewall, as above
             log.exception("disconnect failed", peer=peer.id)
 
     def _allowance(self, peer_id: str) -> Allowance:

@@ -216,7 +216,7 @@ def guarded(wire: Wire, produce: Callable[[], Headers | Proof | Error]) -> Heade
     the peer."""
     try:
         return produce()
-    except Exception:
+    except Exception:  # see above; nothing is hidden
         log.exception("provider failed", peer=wire.peer, network=wire.network)
         return Error(ErrorCode.INTERNAL, "internal error")
 

@@ -248,7 +248,7 @@ class _Run:
 
 
 def check_run(
-    params: bytes, ctx: bytes, headers: BytesLike, max_time: int, hashes_out: bytearray
+    params: bytes, ctx: bytes, headers: BytesLike, max_time: int, hashes_out: bytearray | memoryview
 ) -> tuple[int, int, bytes]:
     """Checks n linked headers (n * 80 bytes) after the ancestors that ``ctx`` describes.
 

@@ -33,6 +33,16 @@ def check_run(params: bytes, context: bytes, headers: BytesLike, max_time: int) 
     if odd:
         raise ValueError(f"headers: {len(headers)} bytes is not a multiple of {HEADER_SIZE}")
     hashes = bytearray(32 * total)
-    count, code, after = _check_run(params, context, headers, max_time, hashes)
-    del hashes[32 * count :]
-    return RunResult(count, REASON_BY_CODE.get(code), bytes(hashes), after)
+    count, reason, after = check_run_into(params, context, headers, max_time, hashes)
+    return RunResult(count, reason, bytes(memoryview(hashes)[: 32 * count]), after)
+
+
+def check_run_into(
+    params: bytes, context: bytes, headers: BytesLike, max_time: int, hashes_out: bytearray | memoryview
+) -> tuple[int, Reason | None, bytes]:
+    """``check_run`` for callers that gather hashes: they go to the start of ``hashes_out`` (at least n * 32 bytes).
+
+    Returns the number of good headers, why the next one fails, and the context after them.
+    """
+    count, code, after = _check_run(params, context, headers, max_time, hashes_out)
+    return count, REASON_BY_CODE.get(code), after

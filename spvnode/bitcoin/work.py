@@ -8,7 +8,7 @@ from itertools import chain
 
 from spvnode.bitcoin.packing import RunContext
 from spvnode.bitcoin.pow import total_proof
-from spvnode.bitcoin.validation import RunResult, check_run
+from spvnode.bitcoin.validation import RunResult, check_run_into
 from spvnode.types import HEADER_SIZE, Height, Work
 
 WORK_SPAN = 2016
@@ -36,21 +36,18 @@ def check_marked(
 
     The run is cut after those heights, which costs a microsecond a cut and no second look at any header.
     """
-    height = RunContext.unpack(context).height
-    hashes: list[bytes] = []
+    height, total = RunContext.unpack(context).height, len(headers) // HEADER_SIZE
+    view, hashes = memoryview(headers), memoryview(bytearray(32 * total))
     marks: list[Work] = []
-    done = 0
-    view = memoryview(headers)
-    while True:
-        piece = view[done * HEADER_SIZE : (done + 1 + (base - height - done) % WORK_SPAN) * HEADER_SIZE]
-        result = check_run(params, context, piece, max_time)
-        context = result.context
-        done += result.count
-        hashes.append(result.hashes)
-        if result.count and (height + done - 1 - base) % WORK_SPAN == 0:
+    done, reason = 0, None
+    while done < total and reason is None:
+        to_mark = 1 + (base - height - done) % WORK_SPAN
+        piece = view[done * HEADER_SIZE : (done + to_mark) * HEADER_SIZE]
+        count, reason, context = check_run_into(params, context, piece, max_time, hashes[32 * done :])
+        done += count
+        if count == to_mark:
             marks.append(RunContext.unpack(context).chainwork)
-        if result.reason is not None or done * HEADER_SIZE == len(headers):
-            return RunResult(done, result.reason, b"".join(hashes), context), tuple(marks)
+    return RunResult(done, reason, bytes(hashes[: 32 * done]), context), tuple(marks)
 
 
 class WorkTable:

@@ -23,8 +23,8 @@ from spvnode.errors import InputError
 def command(datadir: str | None, config: str | None, as_json: bool) -> None:
     """Print this node's peer id and the multiaddrs that others can dial.
 
-    A running daemon tells where it listens; without one the key in the data directory is read (or made), and the
-    addresses are those of the config.
+    A running daemon tells where it listens. Without one the key in the data directory is read (or made), and the
+    addresses are those that the config would listen on; in JSON they are then `listen`, and `addresses` is empty.
     """
     settings = load_config(
         config_file=Path(config) if config else None,
@@ -36,11 +36,11 @@ def command(datadir: str | None, config: str | None, as_json: bool) -> None:
     found = _from_daemon(client.call("getnodeinfo")) if client else _from_file(settings)
     if found["peer_id"] is None:
         raise InputError("mesh.enabled", "the daemon runs without mesh: it has no peer id")
-    emit(found, [found["peer_id"], *found["addresses"]], as_json=as_json)
+    emit(found, [found["peer_id"], *(found["addresses"] or found["listen"])], as_json=as_json)
 
 
 def _from_daemon(node: dict[str, Any]) -> dict[str, Any]:
-    return {"peer_id": node["peer_id"], "addresses": node["listen_addrs"], "running": True}
+    return {"peer_id": node["peer_id"], "addresses": node["listen_addrs"], "listen": [], "running": True}
 
 
 def _from_file(settings: Config) -> dict[str, Any]:
@@ -49,8 +49,5 @@ def _from_file(settings: Config) -> dict[str, Any]:
         peer_id = load_or_create(path).peer_id
     except IdentityError as error:
         raise InputError("identity", f"{error.path}: {error.problem}") from error
-    return {
-        "peer_id": peer_id,
-        "addresses": [f"{addr.split('/p2p/')[0]}/p2p/{peer_id}" for addr in settings.mesh.listen],
-        "running": False,
-    }
+    listen = [f"{addr.split('/p2p/')[0]}/p2p/{peer_id}" for addr in settings.mesh.listen]
+    return {"peer_id": peer_id, "addresses": [], "listen": listen, "running": False}

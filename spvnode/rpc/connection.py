@@ -158,14 +158,17 @@ class Connection:
         return False
 
     async def _linger(self) -> None:
-        """Lets a client that is still sending read our answer: closing on unread bytes would reset the connection."""
-        if self._http.their_state not in (h11.SEND_BODY, h11.ERROR):
-            return
-        left = MAX_BODY_BYTES
-        with contextlib.suppress(OSError, trio.BrokenResourceError), trio.move_on_after(LINGER_SECONDS):
-            await self._stream.send_eof()
-            while left > 0 and (data := await self._stream.receive_some(RECEIVE_BYTES)):
-                left -= len(data)
+        if self._http.their_state in (h11.SEND_BODY, h11.ERROR):
+            await linger(self._stream)
+
+
+async def linger(stream: trio.abc.HalfCloseableStream) -> None:
+    """Lets a client that is still sending read our last answer: closing on unread bytes would reset the connection."""
+    left = MAX_BODY_BYTES
+    with contextlib.suppress(OSError, trio.BrokenResourceError), trio.move_on_after(LINGER_SECONDS):
+        await stream.send_eof()
+        while left > 0 and (data := await stream.receive_some(RECEIVE_BYTES)):
+            left -= len(data)
 
 
 def _response(status: int, headers: list[tuple[bytes, bytes]]) -> h11.Response:

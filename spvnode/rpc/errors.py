@@ -20,6 +20,8 @@ class Code(IntEnum):
     INVALID_ADDRESS_OR_KEY = -5
     """Also: block not found."""
     INVALID_PARAMETER = -8
+    IN_WARMUP = -28
+    """No chain has begun yet: the node waits for its checkpoint's header."""
     VERIFY_ERROR = -25
     """Core's ``submitheader`` answers it for a header that breaks a rule; ``importheaders`` here."""
 

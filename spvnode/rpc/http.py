@@ -125,7 +125,7 @@ class App:
 
     def _readiness(self) -> _Response:
         found = {name: self._node.readiness(name) for name in self._node.chains}
-        ready = all(state.ready for state in found.values())
+        ready = bool(found) and all(state.ready for state in found.values())
         networks = {
             name: {"ready": state.ready, "reasons": list(state.reasons), **self._node.freshness(name)}
             for name, state in found.items()

@@ -23,6 +23,8 @@ MAX_CONNECTIONS = 64
 """Open TCP connections, 10 to 30 KB each. Any local process can fill it; the unix socket stays free."""
 MAX_UNIX_CONNECTIONS = 32
 """Open connections on the unix socket, which only this user can reach."""
+MAX_TURNED_AWAY = 64
+"""Connections over a limit that are being told so at once; those beyond are dropped without a word."""
 MAX_CONCURRENT_REQUESTS = 16
 """Authorised requests held in memory at once (with ``MAX_BODY_BYTES``: 32 MiB). More wait their turn."""
 HEADER_SECONDS = 10.0

@@ -54,6 +54,8 @@ class Context:
     def network(self, named: str | None) -> str:
         """The network that a call means; RpcError naming the running ones when there is no such chain."""
         running = self.node.chains
+        if not running:
+            raise RpcError(Code.IN_WARMUP, "No chain has begun: waiting for the checkpoint's header")
         name = named or self.path_network or next(iter(running))
         if name not in running:
             problem = f"network: {shown(name)} does not run here; running: {', '.join(running)}"

@@ -21,10 +21,10 @@ from spvnode.inputs import Endpoint
 from spvnode.logs import get_logger
 from spvnode.metrics import Metrics
 from spvnode.rpc.auth import Cookie, peer_uid, uid_admitted
-from spvnode.rpc.connection import Asgi, Connection
+from spvnode.rpc.connection import Asgi, Connection, linger
 from spvnode.rpc.dispatch import Dispatcher
 from spvnode.rpc.http import App, Peer
-from spvnode.rpc.limits import MAX_CONNECTIONS, MAX_UNIX_CONNECTIONS
+from spvnode.rpc.limits import MAX_CONNECTIONS, MAX_TURNED_AWAY, MAX_UNIX_CONNECTIONS
 from spvnode.rpc.table import METHODS
 from spvnode.view import NodeView
 
@@ -124,7 +124,9 @@ class Server:
     async def _converse(self, door: _Door, stream: trio.SocketStream) -> None:
         if door.inside > door.limit:
             self._metrics.rpc_refused.labels("connections").inc()
-            await stream.send_all(_BUSY)
+            if door.inside <= door.limit + MAX_TURNED_AWAY:
+                await stream.send_all(_BUSY)
+                await linger(stream)
             return
         vouched = door.name == "unix"
         if vouched and not uid_admitted(uid := peer_uid(stream.socket)):  # the mode 0600 should have stopped them

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
+from spvnode.store.schema import sealed, unsealed
 from spvnode.types import CommitKind, Hash32, Height, Work
 
 RETAIN_EVENTS = 10_000
@@ -83,7 +84,7 @@ class Event:
 
 
 def encode_event(event: Event) -> bytes:
-    """138 bytes, plus 32 for each hash listed, plus the detail."""
+    """142 bytes, plus 32 for each hash listed, plus the detail."""
     detail = event.detail.encode()[:MAX_DETAIL_BYTES].decode(errors="ignore").encode()
     work = event.chainwork
     head = _HEAD.pack(
@@ -103,11 +104,12 @@ def encode_event(event: Event) -> bytes:
         len(event.redo),
         len(detail),
     )
-    return head + b"".join(event.undo) + b"".join(event.redo) + detail
+    return sealed(head + b"".join(event.undo) + b"".join(event.redo) + detail)
 
 
 def decode_event(value: bytes) -> Event:
     """Reads back ``encode_event``. Raises ValueError on bytes that it never wrote."""
+    value = unsealed(value)
     if len(value) < _HEAD.size:
         raise ValueError(f"event of {len(value)} bytes")
     seq, ms, kind, fork, old, old_hash, new, new_hash, known, work, *counts = _HEAD.unpack_from(value)

@@ -6,6 +6,7 @@ import errno
 import fcntl
 import os
 import shutil
+import tempfile
 from contextlib import suppress
 from pathlib import Path
 from typing import NewType
@@ -18,8 +19,8 @@ MAX_SET_ASIDE = 2
 """``store.damaged-<n>`` folders kept per network. Each may be as big as the store; bad media could make many."""
 
 _FULL = tuple(os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
-_DAMAGED = tuple(os.strerror(code) for code in (errno.EIO, errno.EINVAL, errno.ENOENT))
-"""A bad sector, a table cut short (LevelDB answers "Invalid argument"), a file that is gone."""
+_DAMAGED = tuple(os.strerror(code) for code in (errno.EIO, errno.EINVAL, errno.ENOENT, errno.EISDIR))
+"""A bad sector, a table cut short (LevelDB answers "Invalid argument"), a file that is gone or no file."""
 
 Lock = NewType("Lock", int)
 """A held file descriptor."""
@@ -53,6 +54,12 @@ def free_bytes(path: Path) -> int:
     except OSError:
         return 0
     return numbers.f_bavail * numbers.f_frsize
+
+
+def check_room(path: Path, size: int) -> None:
+    """Raises OSError unless a file of ``size`` bytes can be written in ``path``. Writes nothing itself."""
+    with tempfile.TemporaryFile(dir=path) as probe:
+        os.posix_fallocate(probe.fileno(), 0, size)
 
 
 def folder_size(path: Path) -> tuple[int, int]:

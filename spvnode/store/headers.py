@@ -21,7 +21,7 @@ from spvnode.store.events import ChainTip, Event, EventKind
 from spvnode.store.load import MIGRATIONS, Loaded, Migration
 from spvnode.store.port import WRITE_BUFFER_BYTES, Batch, Engine
 from spvnode.store.reader import StoreReader
-from spvnode.store.recovery import History, open_healed
+from spvnode.store.recovery import open_healed
 from spvnode.store.rows import detached_side_keys, header_at, shorten
 from spvnode.store.schema import (
     MAX_EXTRA_BYTES,
@@ -34,11 +34,8 @@ from spvnode.store.schema import (
     run_key,
     run_rows,
 )
+from spvnode.store.settle import settle
 from spvnode.types import HEADER_SIZE, Hash32, HeaderCommit, Height, Work
-
-FRESH_SEQ_PER_SECOND = 1_000
-"""A store that begins anew after its folder was set aside numbers its events from the time in these units: above what
-the lost one can have used."""
 
 
 class HeaderStore(StoreReader):
@@ -68,18 +65,17 @@ class HeaderStore(StoreReader):
         WrongChain, StoreError, each naming the path.
         """
 
-        def read(engine: Engine, history: History) -> Loaded:
+        def read(engine: Engine, notes: tuple[str, ...]) -> Loaded:
             record = load.read_record(engine, genesis_hash, migrations)
             found = load.scan(engine)
             record = record or load.adopt(engine, found, genesis_hash, start)
-            first_seq = round(now * FRESH_SEQ_PER_SECOND) if history.fresh else 1
-            return load.settle(engine, record, found, history.notes, first_seq=first_seq, now=now)
+            return settle(engine, record, found, notes, now=now)
 
         if isinstance(where, Path):
             opened = open_healed(where, read, write_buffer=write_buffer)
             store = cls(opened.engine, opened.loaded, opened.lock)
         else:
-            store = cls(where, read(where, History()), None)
+            store = cls(where, read(where, ()), None)
         try:
             if start is not None and store.start is None:
                 store.set_start(start)

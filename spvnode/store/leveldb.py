@@ -25,8 +25,8 @@ from typing import Any
 import plyvel
 
 from spvnode.errors import StoreError
-from spvnode.store.errors import StoreDamaged, StoreFull
-from spvnode.store.folder import folder_size, free_bytes, refusal
+from spvnode.store.errors import StoreDamaged
+from spvnode.store.folder import check_room, folder_size, refusal
 from spvnode.store.port import WRITE_BUFFER_BYTES, Batch, EngineStats, Row
 
 BLOCK_CACHE_BYTES = 1 << 20
@@ -63,7 +63,7 @@ class LevelEngine:
             with self._reading:
                 value: bytes | None = (self._db or self._opened()).get(key, verify_checksums=True)
         except plyvel.Error as problem:
-            raise self._refusal(problem) from problem
+            raise translated(self._path, problem) from problem
         return value
 
     def range(self, start: bytes, stop: bytes, *, limit: int, reverse: bool = False) -> list[Row]:
@@ -73,7 +73,7 @@ class LevelEngine:
                 with self._opened().iterator(start=start, stop=stop, reverse=reverse, verify_checksums=True) as rows:
                     return list(islice(rows, limit))
             except plyvel.Error as problem:
-                raise self._refusal(problem) from problem
+                raise translated(self._path, problem) from problem
 
     def write(self, batch: Batch, *, sync: bool) -> None:
         """Applies ``batch`` atomically; ``sync`` adds one fdatasync (3-4 ms on flash), two after unsynced writes."""
@@ -117,7 +117,7 @@ class LevelEngine:
                 lru_cache_size=BLOCK_CACHE_BYTES,
             )
         except plyvel.Error as problem:
-            raise self._refusal(problem) from problem
+            raise translated(self._path, problem) from problem
 
     def _disconnect(self) -> None:
         if self._db is not None:
@@ -143,7 +143,7 @@ class LevelEngine:
             yield
         except plyvel.Error as problem:
             self._refused = batch
-            raise self._refusal(problem) from problem
+            raise translated(self._path, problem) from problem
         except OSError as problem:
             self._refused = batch
             raise refusal(self._path, str(problem)) from problem
@@ -167,10 +167,10 @@ class LevelEngine:
         self._refused = self._inverse = None
 
     def _check_room(self) -> None:
-        free = free_bytes(self._path)
-        needed = 2 * self._write_buffer + SPARE_BYTES
-        if free < needed:  # opening would fail half way, and end reading too
-            raise StoreFull(f"{self._path}: no room to write; {free:,} bytes are free, {needed:,} are needed")
+        try:
+            check_room(self._path, 2 * self._write_buffer + SPARE_BYTES)
+        except OSError as problem:  # opening would fail half way, and end reading too
+            raise refusal(self._path, str(problem)) from problem
 
     def _check_open(self) -> None:
         if self._closed:
@@ -198,12 +198,6 @@ class LevelEngine:
                 _sync(self._path / name)
         _sync(self._path)
 
-    def _refusal(self, problem: Exception) -> StoreError:
-        text = str(problem.args[0].decode(errors="replace")) if problem.args else str(problem)
-        if isinstance(problem, plyvel.CorruptionError):
-            return StoreDamaged(f"{self._path}: {text}")
-        return refusal(self._path, text)
-
 
 def is_headless(path: Path) -> bool:
     """True when there is data but no CURRENT. LevelDB would take such a folder for a new one and delete the data."""
@@ -211,11 +205,18 @@ def is_headless(path: Path) -> bool:
 
 
 def repair(path: Path) -> None:
-    """Rebuilds the folder from every table and log record whose checksum holds. Raises ``StoreError``."""
+    """Rebuilds the folder from every table block whose checksum holds, and every log record, whose checksums LevelDB
+    does not look at here. Raises ``StoreError``."""
     try:
         plyvel.repair_db(str(path), paranoid_checks=True, compression=None)
     except plyvel.Error as problem:
-        raise StoreDamaged(f"{path}: {problem}") from problem
+        raise translated(path, problem) from problem
+
+
+def translated(path: Path, problem: Exception) -> StoreError:
+    """The typed error for one of plyvel's."""
+    text = problem.args[0].decode(errors="replace") if problem.args else str(problem)
+    return StoreDamaged(f"{path}: {text}") if isinstance(problem, plyvel.CorruptionError) else refusal(path, text)
 
 
 def _sync(path: Path) -> None:

@@ -7,6 +7,7 @@ that a write replaces as its last step, and a range from one snapshot of the eng
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 
 from spvnode.store.events import PRUNE_AT, Event, decode_event
 from spvnode.store.load import Loaded
@@ -162,9 +163,14 @@ class StoreReader:
     def events(self, after_seq: int = 0, limit: int = MAX_EVENTS_PER_READ) -> list[Event]:
         """Up to ``limit`` (at most ``MAX_EVENTS_PER_READ``) retained events with a greater number, in order. 10 us
         each."""
-        places = self._index.after(after_seq, max(0, min(limit, MAX_EVENTS_PER_READ)))
-        values = (self._engine.get(mark_key(height, seq)) for seq, height in places)
-        return [decode_event(value) for value in values if value is not None]
+        found: list[Event] = []
+        limit = min(limit, MAX_EVENTS_PER_READ)
+        while len(found) < limit and (places := self._index.after(after_seq, limit - len(found))):
+            after_seq = places[-1][0]
+            for seq, height in places:
+                with suppress(ValueError):  # a repair let it through
+                    found.append(decode_event(self._engine.get(mark_key(height, seq)) or b""))
+        return found
 
     def get_extra(self, name: str) -> bytes | None:
         """A small value of the application; None when it was never put. ValueError on a bad name."""

@@ -2,7 +2,7 @@
 
 1. Open it. LevelDB replays its log; a torn tail is normal after a crash and no fault.
 2. Open it without the damaged part of the log.
-3. Rebuild it from every table and log record whose checksum holds.
+3. Rebuild it from every table block whose checksum holds, and from the log.
 4. Set the folder aside as ``store.damaged-<n>`` and begin a new one.
 
 Only damage leads to the next remedy. A full disk, a lock, a folder that may not be written, a schema from the future
@@ -27,15 +27,8 @@ from spvnode.store.port import WRITE_BUFFER_BYTES, Engine
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class History:
-    """What opening met so far: ``notes`` in words; ``fresh`` when the old folder was set aside."""
-
-    notes: tuple[str, ...] = ()
-    fresh: bool = False
-
-
-Load = Callable[[Engine, History], T]
+Load = Callable[[Engine, tuple[str, ...]], T]
+"""Reads the engine; the second argument says in words what opening it had met before."""
 Remedy = Callable[[Path, int], Engine]
 """Opens the folder with a write buffer of so many bytes."""
 
@@ -72,17 +65,17 @@ def _climb(path: Path, lock: Lock, load: Load[T], write_buffer: int) -> Opened[T
         try:
             engine = remedies.pop(0)(path, write_buffer)
             remedies = [_rebuilt] if _without_torn_log in remedies else remedies  # it opens, so the log is not to blame
-            return Opened(engine, lock, _loaded(engine, load, History(tuple(notes))))
+            return Opened(engine, lock, _loaded(engine, load, tuple(notes)))
         except StoreDamaged as problem:
             notes.append(str(problem))
     notes.append(f"set aside as {set_aside(path).name}")
     engine = _plain(path, write_buffer)
-    return Opened(engine, lock, _loaded(engine, load, History(tuple(notes), fresh=True)))
+    return Opened(engine, lock, _loaded(engine, load, tuple(notes)))
 
 
-def _loaded(engine: Engine, load: Load[T], history: History) -> T:
+def _loaded(engine: Engine, load: Load[T], notes: tuple[str, ...]) -> T:
     try:
-        return load(engine, history)
+        return load(engine, notes)
     except StoreError:
         engine.close()
         raise

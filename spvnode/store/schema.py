@@ -23,6 +23,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
+from zlib import crc32
 
 from spvnode.store.port import Row
 from spvnode.types import HEADER_SIZE, Hash32, Height, SideBranch, Work
@@ -40,6 +41,9 @@ SIDE_PART = 2016
 MAX_NAME_BYTES = 64
 MAX_EXTRA_BYTES = 64 << 10
 """Size of one small value of the application."""
+
+SEAL_SEED = 0x5350564E
+"""Where the seal's CRC begins: not at 0, so that zeros are not a sealed nothing."""
 
 STORE_KEY = b"m"
 SIDE_SPAN = (b"s", b"t")
@@ -65,6 +69,20 @@ def shown(internal: bytes) -> str:
 def previous_hash(header: bytes) -> bytes:
     """The header's link to its parent, internal byte order."""
     return header[4:36]
+
+
+def sealed(value: bytes) -> bytes:
+    """``value`` and its CRC-32. LevelDB's own checksums cover files; a repair takes log records without looking at
+    theirs, and headers are checked by their links, but nothing else checks a record or an event."""
+    return value + crc32(value, SEAL_SEED).to_bytes(4, "big")
+
+
+def unsealed(value: bytes) -> bytes:
+    """What was sealed. Raises ValueError when it was not, or is not what it was."""
+    body = value[:-4]
+    if crc32(body, SEAL_SEED).to_bytes(4, "big") != value[-4:]:
+        raise ValueError(f"broken seal on {len(value)} bytes")
+    return body
 
 
 def run_key(height: int) -> bytes:
@@ -156,26 +174,27 @@ class StoreRecord:
 
 
 def encode_store(record: StoreRecord) -> bytes:
-    """The value under ``m``. The schema's two bytes come first in every schema."""
+    """The value under ``m``. In every schema, the schema's two bytes come first and the record is sealed."""
     head = _STORE.pack(record.schema, record.genesis_hash, record.base)
     start = record.start
     if start is None:
-        return head
+        return sealed(head)
     work = start.chainwork.to_bytes(32, "big")
-    return head + _START.pack(start.height, start.header, work, len(start.peaks)) + b"".join(start.peaks)
+    return sealed(head + _START.pack(start.height, start.header, work, len(start.peaks)) + b"".join(start.peaks))
 
 
 def decode_schema(value: bytes) -> int:
-    """The schema number of a record of any schema."""
-    return int.from_bytes(value[:2], "big")
+    """The schema number of a record of any schema. Raises ValueError on a broken seal."""
+    return int.from_bytes(unsealed(value)[:2], "big")
 
 
 def decode_store(value: bytes) -> StoreRecord:
     """Reads back ``encode_store``. Raises ValueError on bytes that it never wrote."""
-    if len(value) < _STORE.size:
-        raise ValueError(f"store record of {len(value)} bytes")
-    schema, genesis, base = _STORE.unpack_from(value)
-    return StoreRecord(Hash32(genesis), Height(base), _decode_start(value[_STORE.size :]), schema)
+    body = unsealed(value)
+    if len(body) < _STORE.size:
+        raise ValueError(f"store record of {len(body)} bytes")
+    schema, genesis, base = _STORE.unpack_from(body)
+    return StoreRecord(Hash32(genesis), Height(base), _decode_start(body[_STORE.size :]), schema)
 
 
 def _decode_start(value: bytes) -> StartRecord | None:

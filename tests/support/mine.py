@@ -63,7 +63,7 @@ def mine_run(prev_hash: bytes, time: int, count: int, *, seed: int = 0, spacing:
     return b"".join(out)
 
 
-def regtest_chain(count: int, *, seed: int = 0, cache: Path | None = None) -> bytes:
+def regtest_chain(count: int, *, seed: int = 0, cache: Path | None = None, spacing: int = 600) -> bytes:
     """``count`` regtest headers, heights 1 .. count. ``cache``: a file to keep them in, made if it is not there.
 
     A million take about ten seconds.
@@ -71,7 +71,7 @@ def regtest_chain(count: int, *, seed: int = 0, cache: Path | None = None) -> by
     if cache is not None and cache.exists() and cache.stat().st_size == 80 * count:
         return cache.read_bytes()
     genesis_time = int.from_bytes(REGTEST.genesis_header[68:72], "little")
-    headers = mine_run(REGTEST.genesis_hash, genesis_time, count, seed=seed)
+    headers = mine_run(REGTEST.genesis_hash, genesis_time, count, seed=seed, spacing=spacing)
     if cache is not None:
         cache.write_bytes(headers)
     return headers

@@ -13,11 +13,16 @@ from typing import Any
 
 import trio
 from libp2p.crypto.ed25519 import create_new_key_pair
+from libp2p.crypto.pb import crypto_pb2
 from libp2p.crypto.x25519 import create_new_key_pair as create_noise_key
+from libp2p.io.exceptions import IOException
 from libp2p.io.trio import TrioTCPStream
 from libp2p.network.connection.raw_connection import RawConnection
 from libp2p.peer.id import ID
+from libp2p.peer.peerstore import create_signed_peer_record
+from libp2p.pubsub.pb import rpc_pb2
 from libp2p.security.noise.transport import Transport as NoiseTransport
+from multiaddr import Multiaddr
 
 from p2p.addresses import parse_address
 
@@ -26,6 +31,9 @@ SYN, ACK, FIN, RST = 1, 2, 4, 8
 HEADER = struct.Struct("!BBHII")
 GREETING = b"/multistream/1.0.0"
 PING_BODY = b"p" * 32
+INITIAL_WINDOW = 256 * 1024
+GONE = (IOException, EOFError)
+"""What reading raises when the other side has ended the connection."""
 
 
 def varint(value: int) -> bytes:
@@ -47,6 +55,24 @@ def frame(kind: int, flags: int, stream_id: int, value: int, payload: bytes = b"
 
 def data(stream_id: int, payload: bytes, flags: int = 0) -> bytes:
     return frame(DATA, flags, stream_id, len(payload), payload)
+
+
+def public_key(kind: str, body: bytes) -> bytes:
+    """A libp2p PublicKey message of any content."""
+    packed: bytes = crypto_pb2.PublicKey(key_type=crypto_pb2.KeyType.Value(kind), data=body).SerializeToString()
+    return packed
+
+
+def gossip(**fields: Any) -> bytes:
+    """One gossip frame; ``publish`` is a list of dicts of message fields."""
+    fields["publish"] = [rpc_pb2.Message(**message) for message in fields.get("publish", ())]
+    packed = rpc_pb2.RPC(**fields).SerializeToString()
+    return varint(len(packed)) + packed
+
+
+def prune(topics: list[str]) -> bytes:
+    """A gossip frame that prunes us from ``topics``."""
+    return gossip(control=rpc_pb2.ControlMessage(prune=[rpc_pb2.ControlPrune(topicID=topic) for topic in topics]))
 
 
 class RawPeer:
@@ -73,6 +99,14 @@ class RawPeer:
     ) -> None:
         await trio.aclose_forcefully(self.socket)
 
+    def signed_record(self) -> bytes:
+        """A correct signed record of our addresses, such as gossip frames may carry."""
+        envelope = create_signed_peer_record(
+            ID.from_pubkey(self._keys.public_key), [Multiaddr("/ip4/127.0.0.1/tcp/9")], self._keys.private_key
+        )
+        packed: bytes = envelope.marshal_envelope()
+        return packed
+
     async def _negotiate(self, pipe: Any, protocol: bytes) -> None:
         expected = message(GREETING) + message(protocol)
         await pipe.write(expected)
@@ -94,7 +128,8 @@ class RawPeer:
     async def _exactly(self, count: int) -> bytes:
         while len(self._buffer) < count:
             piece = await self.session.read(None)
-            assert piece
+            if not piece:
+                raise EOFError
             self._buffer += piece
         taken, self._buffer = self._buffer[:count], self._buffer[count:]
         return taken
@@ -111,11 +146,33 @@ class RawPeer:
         await self.send(frame(WINDOW_UPDATE, SYN, stream_id, 0), data(stream_id, payload))
         return stream_id
 
-    async def settled(self) -> None:
-        """Return when the victim has answered a ping on a new stream, and so has taken in all that was sent before."""
-        stream_id = await self.open("/ipfs/ping/1.0.0", PING_BODY)
-        while (await self.receive())[::2] != (DATA, stream_id, PING_BODY):
+    async def settled(self) -> bool:
+        """Return when the victim has taken in all that was sent: True when it answered a ping on a new stream, False
+        when it has ended the connection."""
+        try:
+            stream_id = await self.open("/ipfs/ping/1.0.0", PING_BODY)
+            while (await self.receive())[::2] != (DATA, stream_id, PING_BODY):
+                pass
+        except GONE:
+            return False
+        return True
+
+    async def pour(self, stream_id: int, count: int) -> int:
+        """Write ``count`` zeros to a stream as far as its window allows; return how many before it was reset."""
+        sent, window = 0, INITIAL_WINDOW - 1024  # less what opening the stream may have taken
+        try:
+            while sent < count:
+                while not window:
+                    kind, flags, about, value, _ = await self.receive()
+                    if kind == WINDOW_UPDATE and about == stream_id:
+                        if flags & RST:
+                            return sent
+                        window += value
+                await self.send(data(stream_id, bytes(window)))
+                sent, window = sent + window, 0
+        except GONE:
             pass
+        return sent
 
     async def read_until_closed(self) -> list[tuple[int, int, int, int, bytes]]:
         """All frames until the victim ends the connection."""
@@ -123,5 +180,5 @@ class RawPeer:
         try:
             while True:
                 frames.append(await self.receive())
-        except Exception:  # noqa: BLE001 - each layer has its own way to say that the other side is gone
+        except GONE:
             return frames

@@ -43,8 +43,7 @@ class VictimProcess:
 
     async def dies(self, within: float) -> bool:
         with trio.move_on_after(within):
-            while self.alive():
-                await trio.sleep(0.02)
+            await trio.to_thread.run_sync(self.process.wait, abandon_on_cancel=True)
         return not self.alive()
 
 
@@ -80,10 +79,9 @@ async def observer(limits: Limits = DEFAULT_LIMITS) -> AsyncIterator[LibP2PHost]
             yield host
 
 
-async def ask(host: LibP2PHost, peer: str, **question: Any) -> dict[str, Any]:
+async def ask(host: LibP2PHost, peer: str) -> dict[str, Any]:
+    """How the victim is; see ``Victim.status`` there."""
     stream = await host.open_stream(peer, ASK)
-    body = json.dumps(question).encode()
-    await stream.write(len(body).to_bytes(2, "big") + body)
     answer = await stream.read_exactly(int.from_bytes(await stream.read_exactly(4), "big"))
     await stream.close()
     result: dict[str, Any] = json.loads(answer)

@@ -1,0 +1,84 @@
+"""docs/cli.md, written from the commands and the config structs: ``python -m spvnode.cli.docs`` prints it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import click
+import msgspec
+from msgspec.structs import fields
+
+from spvnode.cli.exits import MEANINGS
+from spvnode.cli.shell import COMMANDS, group
+from spvnode.config import Config
+
+_HEAD = """\
+<!-- written by `make docs` from the source: do not edit -->
+
+# Command line
+
+`spvnode COMMAND --help` says the same. Results go to stdout (with `--json` as JSON, heights, hashes and counts under
+Bitcoin Core's names), errors to stderr as one line `error: <field>: <problem>`. Commands find the daemon by the unix
+socket in the data directory.
+"""
+_CONFIG = """\
+## Settings
+
+From the lowest to the highest: defaults, `spvnode.toml` (in the data directory, or `--config FILE`, or
+`SPVNODE_CONFIG`), the environment, flags. In the environment a key is in capitals with two underscores between levels
+and commas between list items: `SPVNODE_SYNC__IN_FLIGHT=2`, `SPVNODE_NETWORKS=bitcoin,signet`,
+`SPVNODE_CHECKPOINT=bitcoin:HEIGHT:HASH`. An unknown key or variable is an error.
+
+| key | type | default |
+|---|---|---|
+"""
+
+
+def render() -> str:
+    """The page."""
+    parts = [_HEAD]
+    for name in COMMANDS:
+        command = group.get_command(click.Context(group), name)
+        if command is not None:
+            context = click.Context(command, info_name=f"spvnode {name}", max_content_width=100, terminal_width=100)
+            parts.append(f"## spvnode {name}\n\n```\n{command.get_help(context)}\n```\n")
+    codes = "".join(f"| {int(code)} | {text} |\n" for code, text in MEANINGS.items())
+    parts.append(f"## Exit codes\n\n| code | meaning |\n|---|---|\n{codes}")
+    rows = "".join(f"| `{key}` | {kind} | {default} |\n" for key, kind, default in _keys(Config, ""))
+    return "\n".join([*parts, _CONFIG + rows])
+
+
+def _keys(struct: type[msgspec.Struct], prefix: str) -> Iterator[tuple[str, str, str]]:
+    schema = msgspec.json.schema_components([struct])[1][struct.__name__]["properties"]
+    for field in fields(struct):
+        nested = _nested(field.type)
+        if nested is not None:
+            yield from _keys(nested, f"{prefix}{field.name}.")
+        else:
+            default = "required" if field.required else f"`{msgspec.json.encode(field.default).decode()}`"
+            yield prefix + field.name, _kind(schema[field.name]), default
+
+
+def _nested(field_type: Any) -> type[msgspec.Struct] | None:
+    """The struct of a table, or of each table in an array of tables."""
+    for found in (field_type, *getattr(field_type, "__args__", ())):
+        if isinstance(found, type) and issubclass(found, msgspec.Struct):
+            return found
+    return None
+
+
+def _kind(schema: dict[str, Any]) -> str:
+    if "anyOf" in schema:
+        return _kind(next(part for part in schema["anyOf"] if part.get("type") != "null"))
+    if "enum" in schema:
+        return ", ".join(schema["enum"])
+    if schema["type"] == "array":
+        return f"list of {_kind(schema['items'])}"
+    low, high = schema.get("minimum"), schema.get("maximum")
+    return str(schema["type"]) + (f", {low} to {high}" if low is not None else "")
+
+
+if __name__ == "__main__":
+    sys.stdout.write(render())
