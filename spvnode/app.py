@@ -136,7 +136,7 @@ async def run_mesh(node: Node, config: Config, datadir: Path) -> None:
             )
             try:
                 async with trio.open_nursery() as nursery:
-                    await nursery.start(mesh.run)
+                    await nursery.start(mesh.run)  # type: ignore[arg-type]  # trio-typing, a libp2p dependency, lags
                     node.mesh = mesh
                     nursery.start_soon(pump, mesh, node.followed)
                     if config.mesh.mdns and reachable(host.addrs):

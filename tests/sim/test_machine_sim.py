@@ -16,6 +16,7 @@ from spvnode.bitcoin.start import Checkpoint
 from spvnode.bitcoin.stored import StoredChain
 from spvnode.following import Outcome, Tip
 from spvnode.sync import events as ev
+from spvnode.sync.effects import FetchRange
 from spvnode.sync.machine import BACKOFF_CAP, IN_FLIGHT
 from spvnode.sync.source import Items
 from spvnode.sync.table import TRANSITIONS, State
@@ -248,7 +249,7 @@ def test_a_new_tip_is_followed_and_announced() -> None:
 
 
 def test_a_pushed_header_needs_no_question() -> None:
-    world, served, peer = at_tip()
+    world, _, peer = at_tip()
     header = long_headers()[LENGTH * 80 : (LENGTH + 1) * 80]
     world.post(ev.Pushed("a", Height(LENGTH + 1), header))
     world.run(until=5)
@@ -419,11 +420,9 @@ def test_a_checkpoint_on_a_chain_that_breaks_a_rule_is_refuted() -> None:
             return Tip(Height(2_001), chain.headers.tip_hash, Work(0))
 
         def answer(self, ask: Ask, locator: list[Hash32], rng: random.Random) -> tuple[float, Reply]:
-            start = ask.start if isinstance(ask, fx_range) else Height(2_002)
+            start = ask.start if isinstance(ask, FetchRange) else Height(2_002)
             whole = REGTEST.genesis_header + good + bad + top
             return 0.01, Items(start, whole[start * 80 : (start + ask.count) * 80])
-
-    from spvnode.sync.effects import FetchRange as fx_range  # noqa: N813, PLC0415
 
     world = World(12, chain)
     world.join(Accomplice("a", honest_chain()))
