@@ -90,10 +90,11 @@ def build(config: Config, datadir: Path) -> Node:
     for name in config.networks:
         followed[name] = Followed(
             NETWORKS[name],
-            datadir / name,
+            datadir,
             checkpoints.get(name),
             MeshSource(name, lambda: node.mesh),
             sync=config.sync,
+            write_buffer=config.store.write_buffer,
             pool=pool,
             clock=time.time,
         )

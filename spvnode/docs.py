@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
+from spvnode.cli.docs import render as render_cli
 from spvnode.rpc.docs import render as render_rpc
 from spvnode.sync.table import TRANSITIONS, diagram
 
@@ -70,7 +71,7 @@ def state_page() -> str:
 
 def main(arguments: list[str]) -> int:
     """Writes the pages, or with ``--check`` names those that differ. Returns the exit code."""
-    pages = {"limits.md": limits_page, "state-machine.md": state_page, "rpc.md": render_rpc}
+    pages = {"limits.md": limits_page, "state-machine.md": state_page, "rpc.md": render_rpc, "cli.md": render_cli}
     stale = []
     for name, render in pages.items():
         path, text = ROOT / "docs" / name, render()

@@ -24,8 +24,9 @@ from spvnode.config import CheckpointConfig, SyncConfig
 from spvnode.errors import InputError
 from spvnode.following import Outcome
 from spvnode.memory import trim
+from spvnode.opening import checkpoint_of, record_of
+from spvnode.store.folder import store_path
 from spvnode.store.headers import HeaderStore
-from spvnode.store.schema import StartRecord
 from spvnode.sync import events as ev
 from spvnode.sync.driver import Driver
 from spvnode.sync.source import Items, Source
@@ -45,16 +46,18 @@ class Followed:
     def __init__(
         self,
         params: ChainParams,
-        folder: Path,
+        datadir: Path,
         checkpoint: CheckpointConfig | None,
         source: Source,
         *,
         sync: SyncConfig,
+        write_buffer: int,
         pool: trio.CapacityLimiter,
         clock: Callable[[], float],
     ) -> None:
         self.params = params
-        self.folder = folder
+        self.datadir = datadir
+        self._write_buffer = write_buffer
         self.checkpoint = checkpoint
         self.store: HeaderStore | None = None
         self.chain: StoredChain | None = None
@@ -78,15 +81,17 @@ class Followed:
 
         Raises StoreError, and InputError where the configured checkpoint contradicts what is stored.
         """
-        origin = None if self.checkpoint else self._record(genesis_of(self.params))
         self.store = HeaderStore.open(
-            self.folder / "store", genesis_hash=self.params.genesis_hash, start=origin, now=self._clock()
+            store_path(self.datadir, self.params.name),
+            genesis_hash=self.params.genesis_hash,
+            start=None if self.checkpoint else record_of(genesis_of(self.params)),
+            now=self._clock(),
+            write_buffer=self._write_buffer,
         )
         for fault in self.store.faults:
             log.warning("store healed", network=self.params.name, what=fault)
-        record = self.store.start
-        if record is not None:
-            self._load(Checkpoint(record.height, record.hash, record.header, record.chainwork, record.peaks))
+        if self.store.start is not None:
+            self._load(checkpoint_of(self.store.start))
             self._agree()
 
     def close(self) -> None:
@@ -95,11 +100,10 @@ class Followed:
             self.store.close()
         self.store = self.chain = self.driver = None
 
-    def _load(self, start: Checkpoint) -> None:
+    def _load(self, start: Checkpoint | None) -> None:
         if self.store is None:
             raise RuntimeError("open comes first")
-        began = start if start.height else None
-        chain = StoredChain(self.params, self.store, began, clock=self._clock)
+        chain = StoredChain(self.params, self.store, start, clock=self._clock)
         if chain.report.fault is not None:
             log.warning("store cut", network=self.params.name, reason=str(chain.report.fault), tip=chain.tip.height)
         log.info("chain loaded", network=self.params.name, base=chain.headers.base, tip=chain.tip.height)
@@ -113,10 +117,7 @@ class Followed:
             return
         stored = headers.block_hash(Height(wanted.height))
         if stored != wanted.block_hash:
-            raise InputError("checkpoint", f"height {wanted.height} is {stored[::-1].hex()} in {self.folder}")
-
-    def _record(self, start: Checkpoint) -> StartRecord:
-        return StartRecord(start.height, start.header, start.chainwork, start.peaks)
+            raise InputError("checkpoint", f"height {wanted.height} is {stored[::-1].hex()} in {self.datadir}")
 
     # -- what others tell
 
@@ -198,7 +199,7 @@ class Followed:
             work = Work(wanted.work or 0)
             start = Checkpoint(Height(wanted.height), wanted.block_hash, reply.items, work, wanted.peak_hashes)
             check_checkpoint(self.params, start)
-            await trio.to_thread.run_sync(store.set_start, self._record(start))
+            await trio.to_thread.run_sync(store.set_start, record_of(start))
             await trio.to_thread.run_sync(self._load, start)
 
     async def _blame(self, peer: str, reason: FaultReason, evidence: str) -> None:

@@ -7,6 +7,7 @@ file goes on where the chain ends.
 
 from __future__ import annotations
 
+import io
 import lzma
 import stat
 import time
@@ -33,8 +34,8 @@ BUNDLED = "@bundled"
 """In place of a file's name: the headers that ship with this package."""
 _BUNDLED_FILES = {"bitcoin": Path(__file__).parent / "data" / "bitcoin-0-32259.headers.xz"}
 
-Progress = Callable[[str, int, int | None], None]
-"""Called with the name of the pass, headers done, and headers in all (None while unknown)."""
+Progress = Callable[[str, int, int], None]
+"""Called with the name of the pass, headers done, and headers in all."""
 
 
 class Target(Protocol):
@@ -60,7 +61,8 @@ class HeaderFile:
     """A file of headers. Opening and reading raise ``InputError`` naming it."""
 
     path: Path
-    compressed: bool = False
+    content: bytes | None = None
+    """What is in it, where it does not lie there as it is read."""
 
     @classmethod
     def named(cls, name: str, network: str) -> HeaderFile:
@@ -69,12 +71,14 @@ class HeaderFile:
             return cls(Path(name))
         if network not in _BUNDLED_FILES:
             raise InputError("FILE", f"no headers of {network} are bundled, only of {', '.join(_BUNDLED_FILES)}")
-        return cls(_BUNDLED_FILES[network], compressed=True)
+        path = _BUNDLED_FILES[network]
+        return cls(path, lzma.decompress(path.read_bytes()))
 
     @property
-    def total(self) -> int | None:
-        """Whole headers in it; None where only reading can tell."""
-        return None if self.compressed else self.path.stat().st_size // HEADER_SIZE
+    def total(self) -> int:
+        """Whole headers in it."""
+        size = self.path.stat().st_size if self.content is None else len(self.content)
+        return size // HEADER_SIZE
 
     def chunks(self, skip: int = 0) -> Iterator[bytes]:
         """All bytes after ``skip`` headers, in pieces of ``CHUNK_HEADERS`` headers; the last may be cut anywhere."""
@@ -83,18 +87,19 @@ class HeaderFile:
                 stream.seek(skip * HEADER_SIZE)
                 while chunk := stream.read(CHUNK_HEADERS * HEADER_SIZE):
                     yield chunk
-        except (OSError, EOFError, lzma.LZMAError) as error:
-            raise InputError("FILE", f"{self.path}: {getattr(error, 'strerror', None) or error}") from error
+        except OSError as error:
+            raise InputError("FILE", f"{self.path}: {error.strerror}") from error
 
     def header_at(self, index: int) -> bytes:
         """The 80 bytes of the ``index``-th header."""
         return next(self.chunks(index))[:HEADER_SIZE]
 
     def _open(self) -> BinaryIO:
+        if self.content is not None:
+            return io.BytesIO(self.content)
         if not stat.S_ISREG(self.path.stat().st_mode):
             raise InputError("FILE", f"{self.path} is no regular file; it is read twice")
-        # A file name from the user is opened as it is: only our own bundled file is compressed.
-        return lzma.open(self.path) if self.compressed else self.path.open("rb")  # type: ignore[return-value]
+        return self.path.open("rb")
 
 
 @dataclass(frozen=True, slots=True)

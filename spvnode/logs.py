@@ -126,6 +126,7 @@ class _Forward(logging.Handler):
     """Standard-library records as lines of ours."""
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Writes one record."""
         log = get_logger(record.name)
         try:
             message = record.getMessage()

@@ -1,4 +1,4 @@
-"""Giving memory back. Loading a chain leaves a few MB of free blocks inside the allocator that a small device misses."""
+"""Giving memory back: loading a chain leaves a few MB of free blocks in the allocator that a small device misses."""
 
 from __future__ import annotations
 

@@ -67,6 +67,7 @@ class _Snapshot(Collector):
         self.metrics: list[Metric] = []
 
     def collect(self) -> Iterable[Metric]:
+        """What the registry asks for at each render."""
         return self.metrics
 
 

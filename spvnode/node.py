@@ -37,6 +37,10 @@ class Node:
         self._started_at = clock()
 
     @property
+    def networks(self) -> Sequence[str]:
+        return tuple(self.followed)
+
+    @property
     def chains(self) -> Mapping[str, HeaderChain]:
         """Chains that have begun, in the order of the configuration."""
         return {name: one.headers for name, one in self.followed.items() if one.headers is not None}

@@ -86,6 +86,17 @@ class ChainView(Protocol):
     def root(self, cp_height: Height) -> Hash32:
         """Header-tree root over range start..``cp_height`` (Electrum's ``cp_height`` tree)."""
 
+    @property
+    def range_start(self) -> Height:
+        """Height of the header tree's first leaf: 0, or the checkpoint's where its peaks are unknown."""
+
+    @property
+    def work_known(self) -> bool:
+        """Whether ``chainwork`` counts from genesis."""
+
+    def peaks(self, end: Height) -> list[bytes]:
+        """Mountain-range peaks over heights range start..``end - 1``, biggest first."""
+
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
@@ -99,7 +110,13 @@ class NodeView(Protocol):
     """The node around the chains."""
 
     @property
-    def chains(self) -> Mapping[str, ChainView]: ...
+    def networks(self) -> Sequence[str]:
+        """Every network that is followed, in the order of the configuration."""
+
+    @property
+    def chains(self) -> Mapping[str, ChainView]:
+        """Those of them that have begun: one that waits for its checkpoint's header is not among them."""
+
     @property
     def version(self) -> str: ...
     @property

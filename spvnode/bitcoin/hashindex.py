@@ -1,4 +1,4 @@
-"""Hash -> height of a main chain, in memory: the native ``HashIndex`` (fingerprints, 8 to 16 bytes per header) where
+"""Hash -> height of a main chain, in memory: the native ``HashIndex`` (fingerprints, 9 to 16 bytes per header) where
 it was built, else a dict of whole hashes (some 180 bytes per header) with the same interface.
 
 Neither is stored: it is rebuilt from the headers at open. What bounds both is the length of the chain, and a chain only

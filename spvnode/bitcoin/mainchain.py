@@ -7,7 +7,7 @@ from typing import Protocol
 from spvnode.bitcoin.header import Header, header_hash
 from spvnode.bitcoin.packing import MEDIAN_TIME_SPAN, RunContext
 from spvnode.bitcoin.params import ChainParams
-from spvnode.bitcoin.work import bits_of, times_of
+from spvnode.bitcoin.work import times_of
 from spvnode.types import HEADER_SIZE, Hash32, Height, Work
 
 
@@ -47,15 +47,9 @@ def context_after(params: ChainParams, main: MainChain, height: Height) -> bytes
         prev_bits=parent.bits,
         period_start_time=first_of_period.time,
         period_start_bits=first_of_period.bits,
-        last_real_bits=_last_real_bits(params, main, period_start, height),
+        # The twenty-minute rule returns to the bits of the last header that did not use it, and the first of a period
+        # may not use it: within a period there is no other value.
+        last_real_bits=first_of_period.bits,
         times=times,
         chainwork=main.chainwork(height),
     ).pack()
-
-
-def _last_real_bits(params: ChainParams, main: MainChain, period_start: Height, height: Height) -> int:
-    """Bits to which the twenty-minute rule returns: the last in the period that are not the limit, else its first."""
-    if not params.allow_min_difficulty:
-        return Header(main.headers(height, 1)).bits
-    period = bits_of(main.headers(period_start, height - period_start + 1))
-    return next((bits for bits in reversed(period) if bits != params.pow_limit_bits), period[0])

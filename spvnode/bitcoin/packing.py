@@ -48,7 +48,7 @@ class RunContext:
     """All that the rules need to know about the ancestors of a header at ``height``.
 
     ``times`` holds up to 11 ancestors' timestamps, oldest first. ``last_real_bits`` is what the twenty-minute rule
-    returns to. ``chainwork`` is cumulative up to ``height - 1``.
+    returns to; on a network without that rule, ``prev_bits``. ``chainwork`` is cumulative up to ``height - 1``.
     """
 
     height: Height

@@ -124,7 +124,7 @@ class ChainReads:
     def height_of(self, block_hash: Hash32) -> Height | None:
         """Height of a main-chain hash, None for any other."""
         for height in self._index.candidates(block_hash):
-            if height <= self.tip_height and self.block_hash(Height(height)) == block_hash:
+            if self.block_hash(Height(height)) == block_hash:
                 return Height(height)
         return None
 
@@ -165,6 +165,15 @@ class ChainReads:
     def root(self, cp_height: Height) -> Hash32:
         """Header-tree root over range start..``cp_height``; ``merkle.errors.ProofError`` outside base..tip."""
         return Hash32(self.forest.root(cp_height))
+
+    @property
+    def range_start(self) -> Height:
+        """Height of the header tree's first leaf."""
+        return Height(self.forest.range_start)
+
+    def peaks(self, end: Height) -> list[bytes]:
+        """Peaks over heights range start..``end - 1``; ``merkle.errors.ProofError`` outside base..tip + 1."""
+        return self.forest.peaks(end)
 
     def bundle(self, height: Height, cp_height: Height, *, made_at: int) -> bytes:
         """Canonical proof bundle of ``height`` in the tree up to ``cp_height``; KeyError outside base..tip,

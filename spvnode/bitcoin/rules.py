@@ -239,9 +239,8 @@ class _Run:
         return taken
 
     def skip(self, bits: int, digest: bytes, taken: int) -> None:
-        """Moves over headers that all carry ``bits`` and whose times are noted already; ``digest`` is the last's."""
-        if bits != self.rules.pow_limit_bits:
-            self.last_real_bits = bits
+        """Moves over headers that all carry the expected ``bits``, so that these stay the last real ones, and whose
+        times are noted already; ``digest`` is the last's."""
         self.height += taken
         self.prev_hash, self.prev_bits = digest, bits
         self.chainwork += block_proof(bits) * taken

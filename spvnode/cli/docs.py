@@ -42,7 +42,12 @@ def render() -> str:
     for name in COMMANDS:
         command = group.get_command(click.Context(group), name)
         if command is not None:
-            context = click.Context(command, info_name=f"spvnode {name}", max_content_width=100, terminal_width=100)
+            context = click.Context(
+                command,
+                info_name=f"spvnode {name}",
+                terminal_width=100,
+                help_option_names=group.context_settings["help_option_names"],
+            )
             parts.append(f"## spvnode {name}\n\n```\n{command.get_help(context)}\n```\n")
     codes = "".join(f"| {int(code)} | {text} |\n" for code, text in MEANINGS.items())
     parts.append(f"## Exit codes\n\n| code | meaning |\n|---|---|\n{codes}")

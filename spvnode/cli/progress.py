@@ -22,7 +22,7 @@ class ProgressBar:
         self._begun: dict[str, float] = {}
         self._open = False
 
-    def __call__(self, what: str, done: int, total: int | None) -> None:
+    def __call__(self, what: str, done: int, total: int) -> None:
         """Draws, if it is time to."""
         now = time.monotonic()
         begun = self._begun.setdefault(what, now)
@@ -42,9 +42,7 @@ class ProgressBar:
             self._open = False
 
 
-def _bar(done: int, total: int | None) -> str:
-    if not total:
-        return ""
-    share = min(1.0, done / total)
+def _bar(done: int, total: int) -> str:
+    share = min(1.0, done / max(1, total))
     full = int(share * BAR_WIDTH)
     return f"[{'#' * full}{'.' * (BAR_WIDTH - full)}] {share:>4.0%}"

@@ -93,7 +93,8 @@ def run_command(words: list[str]) -> int:
     except OSError as error:
         if error.errno == errno.EPIPE:
             return _leave_quietly()
-        return _say(_where(error), Exit.SOFTWARE)
+        place = f": {error.filename}" if error.filename else ""
+        return _say(f"system: {error.strerror or error}{place}", Exit.STORE)
     except Exception as error:  # noqa: BLE001 - the firewall of the command line: our own defect, told in one line
         return _say(_where(error), Exit.SOFTWARE)
 

@@ -66,6 +66,7 @@ class _Answer:
     error: RpcError | None = None
 
     def encode(self) -> bytes:
+        """The answer as one JSON object, in its dialect."""
         body: dict[str, Any] = {"jsonrpc": "2.0"} if self.v2 else {}
         error = None if self.error is None else {"code": int(self.error.code), "message": self.error.message}
         if error is None or not self.v2:
@@ -76,6 +77,7 @@ class _Answer:
 
     @property
     def status(self) -> int:
+        """HTTP status of this answer when it comes alone."""
         if self.error is None or self.v2:
             return 200
         return _HTTP_STATUS.get(self.error.code, 500)

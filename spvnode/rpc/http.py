@@ -104,8 +104,8 @@ class App:
         if not peer.vouched and not self._cookie.admits(headers.get(b"authorization")):
             self._metrics.rpc_refused.labels("authorization").inc()
             return _Response(401, headers=((b"www-authenticate", b'Basic realm="jsonrpc"'),))
-        if path_network is not None and path_network not in self._node.chains:
-            running = ", ".join(self._node.chains)
+        if path_network is not None and path_network not in self._node.networks:
+            running = ", ".join(self._node.networks)
             return _Response(404, f"network {path_network!r} does not run here; running: {running}\n".encode())
         async with self._slots:
             body = await _read_body(headers, receive)
@@ -124,7 +124,7 @@ class App:
         return _Response(200, text, CONTENT_TYPE.encode())
 
     def _readiness(self) -> _Response:
-        found = {name: self._node.readiness(name) for name in self._node.chains}
+        found = {name: self._node.readiness(name) for name in self._node.networks}
         ready = bool(found) and all(state.ready for state in found.values())
         networks = {
             name: {"ready": state.ready, "reasons": list(state.reasons), **self._node.freshness(name)}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
@@ -53,13 +53,13 @@ class Context:
 
     def network(self, named: str | None) -> str:
         """The network that a call means; RpcError naming the running ones when there is no such chain."""
-        running = self.node.chains
-        if not running:
-            raise RpcError(Code.IN_WARMUP, "No chain has begun: waiting for the checkpoint's header")
-        name = named or self.path_network or next(iter(running))
+        running = self.node.networks
+        name = named or self.path_network or running[0]
         if name not in running:
             problem = f"network: {shown(name)} does not run here; running: {', '.join(running)}"
             raise RpcError(Code.INVALID_PARAMETER, problem)
+        if name not in self.node.chains:
+            raise RpcError(Code.IN_WARMUP, f"{name} has not begun: waiting for the checkpoint's header")
         return name
 
     def chain(self, named: str | None) -> ChainView:
@@ -77,6 +77,8 @@ class Method:
     summary: str
     scope: Scope
     call: Callable[[Context, Any], object | Awaitable[object]]
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    """Other names for parameters in by-name calls."""
 
     @property
     def parameters(self) -> tuple[FieldInfo, ...]:
@@ -95,7 +97,7 @@ class Method:
     def bind(self, given: Sequence[object] | Mapping[str, object]) -> Struct:
         """``given`` as an instance of ``params``. Raises RpcError with Core's codes."""
         if isinstance(given, Mapping):
-            values = dict(given)
+            values = {self.aliases.get(name, name): value for name, value in given.items()}
             self._refuse_unknown(values)
         else:
             names = [field.name for field in self.parameters]
@@ -105,9 +107,9 @@ class Method:
             values = dict(zip(names, given, strict=False))
         # null stands for "not given", as in Core, so that a later position can be reached.
         values = {name: value for name, value in values.items() if value is not None}
-        for field in self.parameters:
-            if field.required and field.encode_name not in values:
-                raise RpcError(Code.MISC_ERROR, f"{field.name}: missing. Usage: {self.usage}")
+        for parameter in self.parameters:
+            if parameter.required and parameter.encode_name not in values:
+                raise RpcError(Code.MISC_ERROR, f"{parameter.name}: missing. Usage: {self.usage}")
         try:
             return msgspec.convert(values, self.params)
         except msgspec.ValidationError as error:

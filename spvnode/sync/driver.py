@@ -50,6 +50,8 @@ class Driver:
             chain.tip, chain.base, whole=chain.whole, jitter=jitter, in_flight=in_flight, item_size=chain.item_size
         )
         self.rate = Rate()
+        self.committed = 0
+        """Items stored since the start, by whatever door."""
         self.last_useful: float | None = None
         """Clock time of the last peer event that told us something: a claim, or items."""
         self._source = source
@@ -97,7 +99,7 @@ class Driver:
             "checkpoint_refuted": machine.refuted,
             "transitions": dict(machine.transitions),
             "pool": {"limit": int(pool.total_tokens), "in_use": pool.borrowed_tokens, "window": len(machine.window)},
-            "headers_committed": machine.items_committed,
+            "headers_committed": self.committed,
             "headers_per_second": round(self.rate.per_second(trio.current_time()), 1),
             "last_burst": self._last_burst.info(),
             "failures_in_a_row": machine.failures,
@@ -214,6 +216,7 @@ class Driver:
                     await trio.to_thread.run_sync(lambda: self.chain.write(verdict, now=now, sync=sync))
                 self.chain.apply(verdict)
         self.rate.add(trio.current_time(), verdict.items)
+        self.committed += verdict.items
         self._moved.set()
         self._moved = trio.Event()
 

@@ -1,6 +1,6 @@
 /* Preloaded into a process (LD_PRELOAD), records what it does to the files under one folder, in order:
  * creations, writes with their bytes, syncs, renames, removals. From that, a test can make the disk as it would be
- * after a power cut at any moment. Also fails a sync on demand.
+ * after a power cut at any moment. Also fails a sync on demand, or slows those of tables.
  *
  * DISK_LOG: the file to write to. DISK_LOG_UNDER: only paths that begin with this count.
  * A record: one byte of kind, two lengths (4 bytes each, native), then so many bytes of each.
@@ -124,8 +124,21 @@ static int synced(int fd, int result) {
     return result;
 }
 
-int fsync(int fd) { return synced(fd, REAL(fsync)(fd)); }
-int fdatasync(int fd) { return synced(fd, REAL(fdatasync)(fd)); }
+/* A busy disk: the syncs of tables take so many microseconds more, so that much happens before they are done. */
+static void dawdle(int fd) {
+    const char *more = getenv("DISK_SLOW_TABLES");
+    if (more && path_of(fd) && strstr(path_of(fd), ".ldb")) usleep((useconds_t)atoi(more));
+}
+
+int fsync(int fd) {
+    dawdle(fd);
+    return synced(fd, REAL(fsync)(fd));
+}
+
+int fdatasync(int fd) {
+    dawdle(fd);
+    return synced(fd, REAL(fdatasync)(fd));
+}
 
 int rename(const char *from, const char *to) {
     pthread_mutex_lock(&order);

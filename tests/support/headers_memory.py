@@ -47,6 +47,7 @@ class MemoryHeaders:
         for tip_hash in commit.side_drop:
             del self.sides[tip_hash]
         for side in commit.side_put:
+            assert self.sides.get(side.tip_hash) != side  # nothing is written twice
             self.sides[side.tip_hash] = side
 
     def runs(self, size: int = 16) -> Iterator[tuple[Height, bytes]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import lzma
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from spvnode.view import ChainView, Readiness
 VECTORS = Path(__file__).resolve().parents[1] / "vectors" / "bitcoin"
 
 
+@cache
 def vector(name: str) -> bytes:
     """A packed file of real headers."""
     return lzma.decompress((VECTORS / f"{name}.bin.xz").read_bytes())
@@ -35,6 +37,10 @@ class SmallNode:
             start = (checkpoints or {}).get(name)
             self.real[name], self.stores[name] = open_chain(NETWORKS[name], start)
         self.not_ready: dict[str, tuple[str, ...]] = {}
+
+    @property
+    def networks(self) -> Sequence[str]:
+        return tuple(self.stores)
 
     @property
     def chains(self) -> Mapping[str, ChainView]:

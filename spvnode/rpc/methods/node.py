@@ -26,7 +26,7 @@ def get_node_info(context: Context, params: NoParams) -> dict[str, Any]:
         "version": node.version,
         "peer_id": node.peer_id,
         "listen_addrs": list(node.listen_addrs),
-        "networks": list(node.chains),
+        "networks": list(node.networks),
         "uptime": uptime(context, params),
     }
 

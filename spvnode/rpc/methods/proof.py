@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Protocol, cast
+from typing import Annotated, Any
 
 from msgspec import Meta
 
 from merkle.bundle import MAX_BUNDLE_BYTES, decode, to_json
-from merkle.forest import Forest
 from merkle.verify import Verdict, verify
-from spvnode.bitcoin.header import Header
 from spvnode.bitcoin.params import NETWORKS
-from spvnode.bitcoin.pow import block_proof
 from spvnode.errors import InputError
 from spvnode.inputs import parse_hex
 from spvnode.rpc.errors import Code, RpcError
@@ -22,14 +19,6 @@ from spvnode.rpc.methods.lookup import find_active, require_height, standing, to
 from spvnode.rpc.registry import ChainParams, Context
 from spvnode.types import HEADER_SIZE, Height
 from spvnode.view import ChainView
-
-
-class TreeView(ChainView, Protocol):
-    """A chain that shows its header tree."""
-
-    @property
-    def forest(self) -> Forest:
-        """The tree over block hashes."""
 
 
 class GetHeaderProof(ChainParams, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -118,10 +107,9 @@ def _judgement(verdict: Verdict) -> dict[str, Any]:
 
 def _root_matches(chain: ChainView, fields: Mapping[str, Any]) -> bool | None:
     """Whether this node's own tree over the same range has the same root; None where it has no such tree."""
-    forest = cast("TreeView", chain).forest
     cp_height: int = fields["cp_height"]
     claimed: str = fields["root"]
-    if forest.range_start != fields["range_start"] or not chain.base <= cp_height <= chain.tip_height:
+    if chain.range_start != fields["range_start"] or not chain.base <= cp_height <= chain.tip_height:
         return None
     return to_hex(chain.root(Height(cp_height))) == claimed
 
@@ -165,19 +153,12 @@ def get_checkpoint(context: Context, params: GetCheckpoint) -> dict[str, Any]:
     rules = NETWORKS[chain.network]
     if not rules.no_retargeting and height % rules.interval:
         raise InputError("height", f"{height} is no multiple of {rules.interval}, where a trust start must be")
-    forest = cast("TreeView", chain).forest
     return {
         "height": height,
         "hash": to_hex(chain.block_hash(height)),
         "header": chain.header(height).hex(),
-        "chainwork": work_hex(chain.chainwork(height)) if _knows_work(chain) else None,
+        "chainwork": work_hex(chain.chainwork(height)) if chain.work_known else None,
         # In internal byte order: peaks are nodes of a tree, not block hashes.
-        "peaks": [peak.hex() for peak in forest.peaks(height)] if forest.range_start == 0 else [],
+        "peaks": [peak.hex() for peak in chain.peaks(height)] if chain.range_start == 0 else [],
         **standing(context, chain),
     }
-
-
-def _knows_work(chain: ChainView) -> bool:
-    """False where work is counted from a checkpoint on: then the lowest header's is its own alone."""
-    own = block_proof(Header(chain.header(chain.base)).bits)
-    return chain.base == 0 or chain.chainwork(chain.base) > own

@@ -1,0 +1,296 @@
+"""The command line by itself: help, usage errors, the firewall; verify, check, id and import without a daemon."""
+
+from __future__ import annotations
+
+import json
+import lzma
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+import pytest
+from small_node import VECTORS, mainnet, vector
+
+from spvnode.cli import docs as cli_docs
+from spvnode.cli import shell
+from spvnode.cli.exits import Exit
+from spvnode.cli.shell import COMMANDS, run_command
+from spvnode.errors import StoreError
+from spvnode.store.folder import store_path
+from spvnode.types import Height
+from spvnode.version import VERSION
+
+ROOT = Path(__file__).resolve().parents[3]
+TIP_HASH = "000000008a5b32a0610b2b0eeb5390e30e157324bf28c09ab83ccbb99184c38b"
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
+    """Runs a command line with an empty data directory: (exit code, stdout, stderr)."""
+    monkeypatch.setenv("SPVNODE_DATADIR", str(tmp_path / "data"))
+
+    def run_it(*words: object) -> tuple[int, str, str]:
+        capsys.readouterr()
+        code = run_command([str(word) for word in words])
+        done = capsys.readouterr()
+        return code, done.out, done.err
+
+    return run_it
+
+
+def spawn(
+    *words: object, code: str = "from spvnode.cli import main; main()", **environ: str
+) -> subprocess.CompletedProcess[str]:
+    """A command in its own process."""
+    return subprocess.run(
+        [sys.executable, "-c", code, *map(str, words)],
+        capture_output=True, text=True, check=False, timeout=60, cwd=ROOT, env={**os.environ, **environ},
+    )  # fmt: skip
+
+
+def test_the_version_is_the_packages() -> None:
+    assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"] == VERSION
+    done = spawn("--version")
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"spvnode {VERSION}\n", "")
+
+
+def test_the_version_imports_nothing() -> None:
+    code = "import sys, atexit; atexit.register(lambda: print(sorted(m for m in sys.modules if m.split('.')[0] in "
+    code += "('click', 'trio', 'msgspec', 'spvnode')))); from spvnode.cli import main; main()"
+    assert spawn("--version", code=code).stdout.splitlines()[1] == "['spvnode', 'spvnode.cli', 'spvnode.version']"
+
+
+def test_help_imports_no_command_and_names_every_exit_code() -> None:
+    code = "import sys, atexit; atexit.register(lambda: print(sorted(m for m in sys.modules if m in "
+    code += "('trio', 'msgspec', 'libp2p', 'structlog', 'json', 'http.client') or m.startswith('spvnode.cli.')))); "
+    code += "from spvnode.cli import main; main()"
+    done = spawn("--help", code=code)
+    assert done.returncode == 0
+    *text, modules = done.stdout.splitlines()
+    assert modules == "['spvnode.cli.exits', 'spvnode.cli.shell']"
+    for name, (_, summary) in COMMANDS.items():
+        assert any(re.fullmatch(rf"  {name} +{re.escape(summary)}", line) for line in text)
+    for exit_code in Exit:
+        assert any(line.lstrip().startswith(f"{int(exit_code)}  ") for line in text)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_each_command_explains_itself_under_the_name_of_the_table(run: Run, name: str) -> None:
+    code, out, _ = run(name, "--help")
+    assert code == 0
+    assert out.startswith(f"Usage: spvnode {name} ")
+    assert "--json" in out
+
+
+def test_running_without_mesh_or_asking_imports_no_libp2p(tmp_path: Path) -> None:
+    for words in (
+        ("id",),
+        ("check",),
+        ("import", "@bundled", "--network", "bitcoin"),
+        ("run", "--rpc", "x", "--no-mesh"),
+    ):
+        code = "import sys, atexit; atexit.register(lambda: print('libp2p' in sys.modules)); "
+        code += "from spvnode.cli import main; main()"
+        assert spawn(*words, code=code, SPVNODE_DATADIR=str(tmp_path)).stdout.splitlines()[-1] == "False"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("nope",), "arguments: No such command 'nope'."),
+        (("header",), "X: Missing argument 'X'."),
+        (("header", "1", "2"), "arguments: Got unexpected extra argument (2)"),
+        (("header", "--nope"), "--nope: No such option '--nope'."),
+        (("header", "1x"), "X: '1x' is neither a height (0 to 4294967294) nor a hash (64 hex digits)"),
+        (("header", "4294967295"), "X: '4294967295' is no height (a whole number from 0 to 4294967294)"),
+        (
+            ("proof", "1", "--cp-height", "-1"),
+            "--cp-height: Invalid value for '--cp-height': -1 is not in the range 0<=x<=4294967294.",
+        ),
+        (("import", "f"), "--network: Missing option '--network'."),
+        (
+            ("import", "f", "--network", "zz"),
+            "--network: unknown network 'zz'; known are bitcoin, testnet3, testnet4, signet, regtest",
+        ),
+        (("import", "/nonexistent", "--network", "bitcoin"), "FILE: /nonexistent: No such file or directory"),
+        (("import", "/", "--network", "bitcoin"), "FILE: / is no regular file; it is read twice"),
+        (("import", "@bundled", "--network", "signet"), "FILE: no headers of signet are bundled, only of bitcoin"),
+        (
+            ("import", "f", "--network", "bitcoin", "--checkpoint", "5"),
+            "--checkpoint: '5' is not of the form HEIGHT:HASH",
+        ),
+        (("verify", "/nonexistent"), "FILE: /nonexistent: No such file or directory"),
+        (("verify", "/"), "FILE: /: Is a directory"),
+        (("status", "--datadir", "x" * 200), "datadir: longer than 96 bytes (its rpc.sock must fit a socket address)"),
+        (("run", "--rpc", "0.0.0.0:1"), "--rpc: 0.0.0.0:1 is reachable from other machines; only loopback is allowed"),
+        (
+            ("run", "--network", "zz"),
+            "--network: unknown network 'zz'; known are bitcoin, testnet3, testnet4, signet, regtest",
+        ),
+        (("run", "--checkpoint", "bitcoin:1:ab"), "--checkpoint: must be of length 64 (not 2, for 'ab')"),
+        (
+            ("run", "--checkpoint", f"signet:2016:{TIP_HASH}"),
+            "--checkpoint: names signet, which is not among the networks to run",
+        ),
+        (("run", "--peer", "x"), "--peer: 'x' is not of the form /ip4/HOST/tcp/PORT/p2p/PEERID"),
+        (("run", "--log-level", "x"), "--log-level: Invalid enum value 'x'; one of debug, info, warning, error"),
+        (("run", "--config", "/nonexistent"), "/nonexistent: no such file"),
+        (("check",), "datadir: no store in "),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(run: Run, tmp_path: Path, words: tuple[str, ...], message: str) -> None:
+    code, out, err = run(*words)
+    assert (code, out) == (2, "")
+    assert err.startswith(f"error: {message}")
+    assert err.count("\n") == 1
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (KeyError("x"), 70, "internal: KeyError: 'x' at test_cli_offline.py:"),
+        (OSError(28, "No space left on device", "/x"), 74, "system: No space left on device: /x"),
+        (StoreError("d/store: no room to write"), 74, "d/store: no room to write"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+        (RecursionError("a\nb"), 70, "internal: RecursionError: a b at test_cli_offline.py:"),
+    ],
+)
+def test_what_a_command_raises_becomes_a_line_and_a_code(
+    run: Run, monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int, line: str
+) -> None:
+    def broken() -> None:
+        raise error
+
+    command = click.Command("status", callback=broken)
+    monkeypatch.setattr(shell.LazyGroup, "get_command", lambda *_: command)
+    found, out, err = run("status")
+    assert (found, out) == (code, "")
+    assert err.lstrip().startswith(f"error: {line}")  # click leaves the line of a ^C
+    assert "Traceback" not in err
+    assert "\n" not in err.strip()
+
+
+def test_a_reader_that_leaves_is_no_error() -> None:
+    command = f"{sys.executable} -m spvnode --help | true; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.stderr == ""
+    assert done.stdout.strip() in ("0", "1")
+
+
+# -- verify
+
+
+def test_verify_needs_nothing_but_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "p"
+    file.write_bytes(mainnet(30).real["bitcoin"].bundle(Height(5), Height(29), made_at=1_700_000_000))
+    code = "import sys, atexit; atexit.register(lambda: print([m for m in ('trio', 'msgspec', 'native', "
+    code += "'spvnode.bitcoin', 'http.client') if m in sys.modules])); from spvnode.cli import main; main()"
+    done = spawn("verify", file, code=code)
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "[]")
+    done = subprocess.run(
+        [sys.executable, "-m", "spvnode", "verify", "-"],
+        input=file.read_bytes(),
+        capture_output=True,
+        check=False,
+        cwd=ROOT,
+    )
+    assert done.returncode == 0
+
+
+def test_verify_refuses_what_is_changed_cut_or_something_else(run: Run, tmp_path: Path) -> None:
+    good = mainnet(30).real["bitcoin"].bundle(Height(5), Height(29), made_at=1_700_000_000)
+    file = tmp_path / "p"
+    for raw in (
+        good[:-1],
+        good + b"\0",
+        good[:100] + b"\xff" + good[101:],
+        b"",
+        b"{}",
+        b"\0" * 100_000,
+        os.urandom(900),
+    ):
+        file.write_bytes(raw)
+        code, out, err = run("verify", file)
+        assert (code, out.split()[0], err) == (1, "INVALID:", "")
+        assert json.loads(run("verify", file, "--json")[1])["valid"] is False
+    file.write_bytes(good)
+    assert run("verify", file, "--trusted-root", "xy")[0] == 2
+    assert run("verify", file, "--trusted-start", "x:" + "ab" * 32)[0] == 2
+
+
+# -- import, check, id
+
+
+def test_import_then_check(run: Run, tmp_path: Path) -> None:
+    code, out, err = run("import", "@bundled", "--network", "bitcoin", "--json")
+    found = json.loads(out)
+    assert (code, err) == (0, "")
+    assert (found["blocks"], found["headers"], found["bestblockhash"]) == (32_259, 32_259, TIP_HASH)
+    assert (found["checked"], found["accepted"], found["trailing_bytes"]) == (32_260, 32_259, 0)
+    again = json.loads(run("import", "@bundled", "--network", "bitcoin", "--json")[1])
+    assert (again["known"], again["accepted"], again["blocks"]) == (32_260, 0, 32_259)
+    (tmp_path / "signet").write_bytes(vector("signet_0-2015"))
+    assert run("import", tmp_path / "signet", "--network", "signet")[0] == 0
+    code, out, _ = run("check", "--json")
+    found = json.loads(out)
+    assert (code, found["good"]) == (0, True)
+    assert [(entry["network"], entry["blocks"], entry["stored_headers"]) for entry in found["networks"]] == [
+        ("bitcoin", 32_259, 32_260),
+        ("signet", 2_015, 2_016),
+    ]
+    assert found["networks"][0]["bestblockhash"] == TIP_HASH
+    assert "bitcoin: good" in run("check")[1].splitlines()
+
+
+def test_check_tells_of_a_store_that_it_cannot_judge(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "data" / "dogecoin" / "store").mkdir(parents=True)
+    code, out, _ = run("check")
+    assert code == 1
+    assert "dogecoin: DAMAGED" in out
+    assert "this version has no rules for this network" in out
+
+
+def test_check_finds_a_flipped_bit(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "signet").write_bytes(vector("signet_0-2015"))
+    run("import", tmp_path / "signet", "--network", "signet")
+    folder = store_path(tmp_path / "data", "signet")
+    largest = max(folder.iterdir(), key=lambda path: path.stat().st_size)
+    raw = bytearray(largest.read_bytes())
+    raw[len(raw) // 2] ^= 1
+    largest.write_bytes(raw)
+    found = json.loads(run("check", "--json")[1])["networks"][0]
+    assert found["problems"] or found["healed"]
+
+
+def test_id_is_the_key_in_the_data_directory(run: Run, tmp_path: Path) -> None:
+    code, out, _ = run("id", "--json")
+    found = json.loads(out)
+    assert (code, found["running"], found["addresses"]) == (0, False, [])
+    assert found["listen"] == [f"/ip4/0.0.0.0/tcp/8343/p2p/{found['peer_id']}"]
+    assert (tmp_path / "data").stat().st_mode & 0o777 == 0o700
+    assert run("id")[1].splitlines() == [found["peer_id"], *found["listen"]]
+    key = tmp_path / "data" / "identity.key"
+    key.write_bytes(b"junk")
+    code, _, err = run("id")
+    assert (code, err.startswith(f"error: identity: {key}: damaged")) == (2, True)
+
+
+def test_the_bundled_headers_are_the_tested_ones() -> None:
+    bundled = lzma.decompress((ROOT / "spvnode" / "data" / "bitcoin-0-32259.headers.xz").read_bytes())
+    assert bundled == lzma.decompress((VECTORS / "mainnet_0-32259.bin.xz").read_bytes())
+
+
+def test_the_reference_page_is_up_to_date() -> None:
+    page = cli_docs.render()
+    assert (ROOT / "docs" / "cli.md").read_text() == page
+    for name in COMMANDS:
+        assert f"## spvnode {name}" in page
+    assert "| `sync.in_flight` | integer, 1 to 32 | `4` |" in page
+    assert "| 69 | no daemon answers in this data directory |" in page
