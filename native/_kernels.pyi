@@ -80,7 +80,7 @@ def check_run_into(
 
 @final
 class HashIndex:
-    """Hash -> height in 8 to 16 bytes per header: fingerprints instead of hashes, keyed so that nobody can choose
+    """Hash -> height in 9 to 16 bytes per header: fingerprints instead of hashes, keyed so that nobody can choose
     hashes which collide."""
 
     def __init__(self, base_height: int = 0) -> None: ...

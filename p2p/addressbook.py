@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterable
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -79,47 +79,51 @@ class _File(msgspec.Struct, forbid_unknown_fields=True):
     peers: list[Entry]
 
 
+class _Known(NamedTuple):
+    entry: Entry
+    addr: PeerAddress
+    group: str
+
+
 class AddressBook:
     """Addresses by their text. With a ``path``, kept in that file (``unsaved``)."""
 
     def __init__(self, path: Path | None = None, *, rng: random.Random | None = None) -> None:
         self._path = path
         self._rng = rng or random.Random()  # noqa: S311  spreads load; an attacker gains nothing by knowing it
-        self._entries: dict[str, Entry] = {}
-        self._parsed: dict[str, PeerAddress] = {}
+        self._known: dict[str, _Known] = {}
         self._changed = False
         stored = statefile.load(path, _File) if path is not None else None
         for entry in (stored.peers if stored else [])[:MAX_ENTRIES]:
             self._restore(entry)
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self._known)
 
     def __contains__(self, addr: str) -> bool:
-        return addr in self._entries
+        return addr in self._known
 
     def entries(self) -> list[Entry]:
-        return list(self._entries.values())
+        return [known.entry for known in self._known.values()]
 
     def add(self, addr: PeerAddress, source: Source, now: float) -> bool:
         """Remember an address; True when it is new and was let in."""
         text = str(addr)
-        if text in self._entries:
+        if text in self._known:
             return False
         if not (
             self._make_room(self._of_peer(addr.peer), MAX_PER_PEER)
             and self._make_room(self._of_group(addr.group), MAX_PER_GROUP)
-            and self._make_room(self._entries.values(), MAX_ENTRIES)
+            and self._make_room(self.entries(), MAX_ENTRIES)
         ):
             return False
-        self._entries[text] = Entry(text, source, now)
-        self._parsed[text] = addr
+        self._known[text] = _Known(Entry(text, source, now), addr, addr.group)
         self._changed = True
         return True
 
     def succeeded(self, addr: PeerAddress, now: float) -> None:
         """A session was opened at this address."""
-        entry = self._entries.get(str(addr))
+        entry = self._entry(addr)
         if entry is not None:
             entry.last_try = entry.last_success = now
             entry.failures = 0
@@ -127,13 +131,13 @@ class AddressBook:
 
     def tried(self, addr: PeerAddress, now: float) -> None:
         """A dial begins."""
-        entry = self._entries.get(str(addr))
+        entry = self._entry(addr)
         if entry is not None:
             entry.last_try = now
 
     def failed(self, addr: PeerAddress, now: float) -> None:
         """The dial failed, or nothing there speaks our protocol. Too many in a row, and it is forgotten."""
-        entry = self._entries.get(str(addr))
+        entry = self._entry(addr)
         if entry is None:
             return
         entry.last_try = now
@@ -150,22 +154,22 @@ class AddressBook:
     def pick(self, now: float, *, peers: Collection[str] = (), groups: Collection[str] = ()) -> PeerAddress | None:
         """Draw an address to dial, whose time has come and whose peer is not among ``peers``;
         outside ``groups`` when there is one. None when nothing is due."""
-        due = [entry for entry in self._candidates(peers) if _is_due(entry, now)]
-        proven = [entry for entry in due if entry.proven]
+        due = [known for known in self._candidates(peers) if _is_due(known.entry, now)]
+        proven = [known for known in due if known.entry.proven]
         if proven and self._rng.random() < PROVEN_SHARE:
             due = proven
-        by_group: dict[str, list[Entry]] = {}
-        for entry in due:
-            by_group.setdefault(self._parsed[entry.addr].group, []).append(entry)
+        by_group: dict[str, list[_Known]] = {}
+        for known in due:
+            by_group.setdefault(known.group, []).append(known)
         if not by_group:
             return None
         fresh = [group for group in by_group if group not in groups]
         group = self._rng.choice(fresh or list(by_group))
-        return self._parsed[self._rng.choice(by_group[group]).addr]
+        return self._rng.choice(by_group[group]).addr
 
     def next_due(self, *, peers: Collection[str] = ()) -> float | None:
         """Unix seconds at which the next address outside ``peers`` may be dialed; None when there is none."""
-        return min((entry.due() for entry in self._candidates(peers)), default=None)
+        return min((known.entry.due() for known in self._candidates(peers)), default=None)
 
     def unsaved(self) -> Callable[[], None] | None:
         """A job for a worker thread that writes the book as it is now (it raises OSError), or None
@@ -173,7 +177,7 @@ class AddressBook:
         if self._path is None or not self._changed:
             return None
         self._changed = False
-        copies = [msgspec.structs.replace(entry) for entry in self._entries.values()]
+        copies = [msgspec.structs.replace(entry) for entry in self.entries()]
         return partial(statefile.save, self._path, _File(1, copies))
 
     def save_failed(self) -> None:
@@ -186,17 +190,20 @@ class AddressBook:
         except AddressError:
             return  # a rule has become stricter since it was written
         entry.addr = str(addr)
-        self._entries[entry.addr] = entry
-        self._parsed[entry.addr] = addr
+        self._known[entry.addr] = _Known(entry, addr, addr.group)
 
-    def _candidates(self, peers: Collection[str]) -> Iterable[Entry]:
-        return (entry for entry in self._entries.values() if self._parsed[entry.addr].peer not in peers)
+    def _entry(self, addr: PeerAddress) -> Entry | None:
+        known = self._known.get(str(addr))
+        return known.entry if known is not None else None
+
+    def _candidates(self, peers: Collection[str]) -> Iterable[_Known]:
+        return (known for known in self._known.values() if known.addr.peer not in peers)
 
     def _of_peer(self, peer: str) -> list[Entry]:
-        return [entry for entry in self._entries.values() if self._parsed[entry.addr].peer == peer]
+        return [known.entry for known in self._known.values() if known.addr.peer == peer]
 
     def _of_group(self, group: str) -> list[Entry]:
-        return [entry for entry in self._entries.values() if self._parsed[entry.addr].group == group]
+        return [known.entry for known in self._known.values() if known.group == group]
 
     def _make_room(self, entries: Collection[Entry], limit: int) -> bool:
         """Room for one more among ``entries``: drop the one with the most failures, then the
@@ -211,8 +218,7 @@ class AddressBook:
         return True
 
     def _drop(self, entry: Entry) -> None:
-        del self._entries[entry.addr]
-        del self._parsed[entry.addr]
+        del self._known[entry.addr]
         self._changed = True
 
 

@@ -92,7 +92,7 @@ def _host(kind: str, host: str) -> str:
         ip = ipaddress.IPv4Address(host) if kind == "ip4" else ipaddress.IPv6Address(host)
     except ValueError as error:
         raise AddressError(str(error)) from None
-    if ip.is_unspecified or ip.is_multicast or (ip.is_reserved and not ip.is_private):
+    if ip.is_unspecified or ip.is_multicast or (ip.version == 4 and ip.is_reserved):
         raise AddressError(f"{host} is not the address of one machine")
     return str(ip)
 

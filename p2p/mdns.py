@@ -1,18 +1,20 @@
-"""Discovery on the local network by multicast DNS (RFC 6762, RFC 6763), in the way of libp2p's mDNS specification:
-one TXT string ``dnsaddr=<multiaddr>`` per address under a random instance name, but under a service type of our own, so
-that nodes of other libp2p networks on the same LAN are not dialed.
+"""Discovery on the local network by multicast DNS (RFC 6762, RFC 6763), in the way of libp2p's mDNS
+specification: one TXT string ``dnsaddr=<multiaddr>`` per address under a random instance name, but under a
+service type of our own, so that nodes of other libp2p networks on the same LAN are not dialed.
 
-Needs the ``zeroconf`` package (extra ``mdns``), which runs in threads of its own. Only ``MAX_PENDING`` addresses wait
-for the trio thread at any time, and ``MAX_NAMES`` instances are looked at per run; whoever is on the LAN can fill both.
-What is found is a hint from a stranger: the caller decides what to believe.
+Needs the ``zeroconf`` package (extra ``mdns``), which runs in threads of its own. Only ``MAX_PENDING``
+addresses wait for the trio thread at any time, and ``MAX_NAMES`` instances are looked at per run; whoever
+is on the LAN can fill both. What is found is a hint from a stranger: the caller decides what to believe.
 """
 
 from __future__ import annotations
 
+import importlib
 import secrets
+import socket
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from types import ModuleType
 from typing import Any, Final, Protocol
 
@@ -32,13 +34,11 @@ MAX_PENDING: Final = 64
 """Found addresses on their way to the trio thread."""
 LOOKUP_MS: Final = 500
 """For an instance whose TXT record did not come along with its name; one such look-up runs at a time."""
-CLOSE_S: Final = 5.0
-"""For zeroconf to say goodbye and end its threads."""
 
 log = structlog.get_logger(__name__)
 
 
-class MdnsUnavailable(Exception):  # noqa: N818  says what it is
+class MdnsUnavailable(Exception):
     """mDNS was asked for and cannot run: the extra is not installed, or no interface takes multicast."""
 
 
@@ -55,31 +55,42 @@ async def run_mdns(
     interfaces: Sequence[str] | None = None,
     task_status: Started = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Tell ``addrs`` (full multiaddrs) and call ``found`` on the trio thread with every address that others tell, until
-    cancelled. ``interfaces`` are IP addresses of ours; None means all. Raise MdnsUnavailable.
+    """Tell ``addrs`` (full multiaddrs) and call ``found`` on the trio thread with every address that
+    others tell, until cancelled. ``interfaces`` are IP addresses of ours; None means all. Raise
+    MdnsUnavailable.
     """
     zeroconf = _import_zeroconf()
+    _check_ours(interfaces or ())
     label = secrets.token_hex(20)
     bridge = _Bridge(zeroconf, f"{label}.{SERVICE_TYPE}", found, trio.lowlevel.current_trio_token())
     try:
         running = await trio.to_thread.run_sync(_start, zeroconf, label, tuple(addrs), interfaces, bridge)
-    except OSError as error:
+    except (OSError, zeroconf.Error) as error:
         raise MdnsUnavailable(f"multicast DNS cannot start: {error}") from error
     try:
         task_status.started()
         await trio.sleep_forever()
     finally:
         bridge.close()
-        with trio.move_on_after(CLOSE_S, shield=True):
-            await trio.to_thread.run_sync(running.close, abandon_on_cancel=True)
+        with trio.CancelScope(shield=True):  # bounded by zeroconf: three goodbyes, and 3 s for its thread to end
+            await trio.to_thread.run_sync(running.close)
 
 
 def _import_zeroconf() -> ModuleType:
     try:
-        import zeroconf
+        return importlib.import_module("zeroconf")
     except ImportError as error:
         raise MdnsUnavailable("mDNS needs the zeroconf package: pip install 'spvnode[mdns]'") from error
-    return zeroconf
+
+
+def _check_ours(interfaces: Sequence[str]) -> None:
+    """zeroconf leaks a socket when it is given an address that is not ours."""
+    for address in interfaces:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            try:
+                probe.bind((address, 0))
+            except OSError as error:
+                raise MdnsUnavailable(f"mDNS interface {address!r} is not an IPv4 address of ours: {error}") from error
 
 
 def _start(
@@ -88,14 +99,13 @@ def _start(
     """In a worker thread: registering probes for the name and takes most of a second."""
     chosen = zeroconf.InterfaceChoice.All if interfaces is None else list(interfaces)
     running = zeroconf.Zeroconf(interfaces=chosen, ip_version=zeroconf.IPVersion.V4Only)
-    try:
+    with ExitStack() as undo:
+        undo.callback(running.close)
         name = f"{label}.{SERVICE_TYPE}"
         info = zeroconf.ServiceInfo(SERVICE_TYPE, name, port=0, properties=encode_txt(addrs), server=f"{label}.local.")
         running.register_service(info)
         zeroconf.ServiceBrowser(running, SERVICE_TYPE, handlers=[bridge.changed])
-    except BaseException:
-        running.close()
-        raise
+        undo.pop_all()
     return running
 
 
@@ -124,8 +134,8 @@ class _Bridge:
         self._names.add(name)
         try:
             self._look_at(self._text(zeroconf, service_type, name))
-        except Exception:  # noqa: BLE001  firewall: a record that trips the library must not end its thread
-            log.exception("mdns record not understood", name=name[:MAX_TXT_STRING])
+        except Exception as error:  # noqa: BLE001  firewall: a record that trips the library must not end its thread
+            log.warning("mdns record not understood", name=name[:MAX_TXT_STRING], problem=repr(error))
 
     def _text(self, zeroconf: Any, service_type: str, name: str) -> bytes:
         """TXT record data of an instance, empty when it has none. Neither call below counts as a success for

@@ -29,6 +29,7 @@ from p2p.port import (
     DialFailed,
     MessageCallback,
     PeerCallback,
+    PortError,
     StreamHandler,
     StreamRefused,
     Validator,
@@ -261,7 +262,9 @@ class MemoryHost:
     async def _serve(self, handler: StreamHandler, stream: MemoryStream) -> None:
         try:
             await handler(stream)
-        except Exception:
+        except PortError:  # the stream broke, and the handler had nothing else to do
+            await stream.reset()
+        except Exception:  # the firewall that the port promises; nothing is hidden
             log.exception("stream handler failed", peer=stream.peer)
             await stream.reset()
         else:

@@ -1,8 +1,9 @@
 /* Two ways to the same answer.
  *
- * Together: leaves share their upper branches, so each distinct node is hashed once, and every sibling that was
- * supplied is compared with the node that was computed, or with the copy that a neighbour supplied. When that finds
- * nothing wrong, every branch taken alone would have gone through the very same nodes: all are good.
+ * Together: leaves share their upper branches, so each distinct node is hashed once. Where two paths meet, each node
+ * is compared with the sibling that the other path's leaves supplied, and what they supplied from there on with each
+ * other. When that finds nothing wrong, every branch taken alone would have gone through the very same nodes: all are
+ * good.
  *
  * Alone: when it does find something, each branch is hashed by itself (many at a time), which tells the first bad
  * leaf. The answer is thus always that of the plain loop. */
@@ -61,71 +62,71 @@ static int verify_alone(const batch *b) {
     return bad;
 }
 
-/* The distinct nodes of one level, from left to right. */
-typedef struct {
-    int count;
-    uint32_t index[MAX_BRANCH_LEAVES];
-    /* The leaves under node i are order[start[i]] .. order[start[i + 1] - 1]. */
-    uint16_t start[MAX_BRANCH_LEAVES + 1];
-    uint16_t order[MAX_BRANCH_LEAVES];
-    uint8_t hash[MAX_BRANCH_LEAVES * HASH];
-} level_nodes;
-
-/* Leaf positions sorted by index. Merge sort: no worst case for a peer to find, and no allocation. */
+/* Leaf positions sorted by index, byte by byte from the lowest: no worst case for a peer to find, no allocation. */
 static void sort_leaves(const batch *b, uint16_t *order, uint16_t *other) {
     int sorted = 1;
     for (int i = 0; i < b->n; i++) {
         order[i] = (uint16_t)i;
         sorted &= i == 0 || index_of(b, i - 1) <= index_of(b, i);
     }
-    if (sorted) {
-        return;
-    }
-    for (int width = 1; width < b->n; width *= 2) {
-        for (int low = 0; low < b->n; low += 2 * width) {
-            const int middle = low + width < b->n ? low + width : b->n;
-            const int high = low + 2 * width < b->n ? low + 2 * width : b->n;
-            for (int i = low, j = middle, k = low; k < high; k++) {
-                const int left = i < middle && (j == high || index_of(b, order[i]) <= index_of(b, order[j]));
-                other[k] = order[left ? i++ : j++];
-            }
+    for (int shift = 0; shift < b->depth && !sorted; shift += 8) {
+        uint16_t place[257] = {0};
+        for (int i = 0; i < b->n; i++) {
+            place[(index_of(b, i) >> shift & 255) + 1]++;
+        }
+        for (int value = 0; value < 255; value++) {
+            place[value + 1] = (uint16_t)(place[value + 1] + place[value]);
+        }
+        for (int i = 0; i < b->n; i++) {
+            other[place[index_of(b, order[i]) >> shift & 255]++] = order[i];
         }
         memcpy(order, other, (size_t)b->n * sizeof *order);
     }
 }
 
-/* Groups the leaves into nodes of level 0. 0 when leaves of one index differ or an index is outside the tree. */
-static int group_leaves(const batch *b, level_nodes *t) {
-    sort_leaves(b, t->order, t->start);
+/* The distinct nodes of one level, from left to right. All leaves under a node were found to agree on their branches
+ * from this level up, so that one of them speaks for all. */
+typedef struct {
+    int count;
+    uint32_t index[MAX_BRANCH_LEAVES];
+    uint16_t leaf[MAX_BRANCH_LEAVES];
+    uint8_t hash[MAX_BRANCH_LEAVES * HASH];
+} level_nodes;
+
+static int same_from(const batch *b, int leaf, int other, int level) {
+    return memcmp(sibling(b, leaf, level), sibling(b, other, level), (size_t)(b->depth - level) * HASH) == 0;
+}
+
+/* Level 0. 0 when an index is outside the tree, or comes twice with different leaves or branches. */
+static int take_leaves(const batch *b, level_nodes *t) {
+    uint16_t order[MAX_BRANCH_LEAVES];
+    sort_leaves(b, order, t->leaf);
     t->count = 0;
     for (int i = 0; i < b->n; i++) {
-        const int leaf = t->order[i];
+        const int leaf = order[i], last = t->count - 1;
         const uint8_t *hash = b->leaves + HASH * leaf;
         if (!in_tree(b, leaf)) {
             return 0;
         }
-        if (t->count > 0 && index_of(b, leaf) == t->index[t->count - 1]) {
-            if (memcmp(hash, t->hash + HASH * (t->count - 1), HASH) != 0) {
+        if (last >= 0 && index_of(b, leaf) == t->index[last]) {
+            if (memcmp(hash, t->hash + HASH * last, HASH) != 0 || !same_from(b, leaf, t->leaf[last], 0)) {
                 return 0;
             }
             continue;
         }
         t->index[t->count] = index_of(b, leaf);
-        t->start[t->count] = (uint16_t)i;
+        t->leaf[t->count] = (uint16_t)leaf;
         memcpy(t->hash + HASH * t->count++, hash, HASH);
     }
-    t->start[t->count] = (uint16_t)b->n;
     return 1;
 }
 
-/* Do all leaves under `node` bring `expected` as their sibling at this level? */
-static int siblings_agree(const batch *b, const level_nodes *t, int node, int level, const uint8_t *expected) {
-    for (int i = t->start[node]; i < t->start[node + 1]; i++) {
-        if (memcmp(sibling(b, t->order[i], level), expected, HASH) != 0) {
-            return 0;
-        }
-    }
-    return 1;
+/* Are nodes i and i + 1 of this level what the other's leaves brought as its sibling, and do both go on alike? */
+static int siblings_agree(const batch *b, const level_nodes *t, int i, int level) {
+    const uint8_t *left = t->hash + HASH * i, *right = left + HASH;
+    return memcmp(sibling(b, t->leaf[i], level), right, HASH) == 0 &&
+           memcmp(sibling(b, t->leaf[i + 1], level), left, HASH) == 0 &&
+           same_from(b, t->leaf[i], t->leaf[i + 1], level + 1);
 }
 
 /* From the nodes of `level` to their parents, in place. 0 when siblings disagree. */
@@ -134,14 +135,12 @@ static int climb(const batch *b, level_nodes *t, int level) {
     int parents = 0, hashed = 0;
     for (int i = 0; i < t->count;) {
         const int both = i + 1 < t->count && (t->index[i] ^ t->index[i + 1]) == 1;
-        const uint8_t *node = t->hash + HASH * i;
-        const uint8_t *other = both ? node + HASH : sibling(b, t->order[t->start[i]], level);
-        if (!siblings_agree(b, t, i, level, other) || (both && !siblings_agree(b, t, i + 1, level, node))) {
+        if (both && !siblings_agree(b, t, i, level)) {
             return 0;
         }
-        join(pairs + PAIR * (parents - hashed), node, other, t->index[i] & 1);
+        join(pairs + PAIR * (parents - hashed), t->hash + HASH * i, sibling(b, t->leaf[i], level), t->index[i] & 1);
         t->index[parents] = t->index[i] >> 1;
-        t->start[parents++] = t->start[i];
+        t->leaf[parents++] = t->leaf[i];
         i += both ? 2 : 1;
         if (parents - hashed == CHUNK || i == t->count) {
             /* parents <= i: this only overwrites nodes that were read already. */
@@ -149,39 +148,21 @@ static int climb(const batch *b, level_nodes *t, int level) {
             hashed = parents;
         }
     }
-    t->start[parents] = (uint16_t)b->n;
     t->count = parents;
     return 1;
 }
 
-/* From `level` on, where one node is left: all branches must end alike. 0 when they do not lead to the root. */
-static int climb_alone(const batch *b, level_nodes *t, int level) {
-    const uint8_t *rest = sibling(b, 0, level);
-    for (int leaf = 1; leaf < b->n; leaf++) {
-        if (memcmp(sibling(b, leaf, level), rest, (size_t)(b->depth - level) * HASH) != 0) {
-            return 0;
-        }
-    }
-    for (uint32_t index = t->index[0]; level < b->depth; level++, index >>= 1) {
-        uint8_t pair[PAIR];
-        join(pair, t->hash, sibling(b, 0, level), index & 1);
-        sha256_many(t->hash, pair, 1, b->pair);
-    }
-    return memcmp(t->hash, b->root, HASH) == 0;
-}
-
 static int all_good_together(const batch *b) {
     level_nodes t;
-    if (!group_leaves(b, &t)) {
+    if (!take_leaves(b, &t)) {
         return 0;
     }
-    int level = 0;
-    for (; t.count > 1; level++) { /* every index is below 2^depth: at depth, one node is left */
+    for (int level = 0; level < b->depth; level++) {
         if (!climb(b, &t, level)) {
             return 0;
         }
     }
-    return climb_alone(b, &t, level);
+    return memcmp(t.hash, b->root, HASH) == 0; /* every index is below 2^depth: one node is left */
 }
 
 int branches_verify(const uint8_t *leaves, const uint8_t *siblings, const uint8_t *indices, int n, int depth,

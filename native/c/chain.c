@@ -242,7 +242,7 @@ static size_t uneventful(const run *r, size_t n) {
     return n;
 }
 
-/* Moves the context past `n` good headers of the same bits, each newer than all before it. */
+/* Moves the context past `n` good headers of the bits that the context expects, each newer than all before it. */
 static void advance_many(run *r, const difficulty *d, const uint8_t *headers, const uint8_t *hashes, size_t n) {
     run_context *c = r->context;
     for (size_t i = n > MEDIAN_TIME_SPAN ? n - MEDIAN_TIME_SPAN : 0; i < n; i++) {
@@ -250,9 +250,6 @@ static void advance_many(run *r, const difficulty *d, const uint8_t *headers, co
     }
     memcpy(c->prev_hash, hashes + 32 * (n - 1), 32);
     c->prev_bits = d->bits;
-    if (d->bits != r->params->pow_limit_bits) {
-        c->last_real_bits = d->bits;
-    }
     const u256 work = u256_scale(&d->work, (uint32_t)n, 1);
     u256_add(&c->chainwork, &work);
     c->height += (uint32_t)n;

@@ -1,6 +1,6 @@
 /* Hash -> position for an append-only list of 32-byte hashes, without storing the hashes.
  *
- * Kept are a 32-bit fingerprint per position and an open-addressing table of positions: 12-16 bytes for each hash. A
+ * Kept are a 32-bit fingerprint per position and an open-addressing table of positions: 9 to 16 bytes for each hash. A
  * lookup gives the positions whose fingerprint matches; the caller has the headers and sees which one is meant. */
 #ifndef SPVNODE_HASHINDEX_H
 #define SPVNODE_HASHINDEX_H

@@ -25,8 +25,9 @@ GOSSIP_INTERVAL_S: Final = 1.0
 """Least seconds between our own messages on a topic; those in between are folded into the latest."""
 
 TipCheck: TypeAlias = Callable[[str, int, bytes], bool | None]
-"""(network, height, header) of a gossiped tip -> True: good, pass it on. False: nobody honest sends this. None: cannot
-be told from where our chain ends, so it is neither passed on nor held against the peer that forwarded it."""
+"""(network, height, header) of a gossiped tip -> True: good, pass it on. False: nobody honest sends this.
+None: cannot be told from where our chain ends, so it is neither passed on nor held against the peer that
+forwarded it."""
 
 _TIP: Final = struct.Struct(f">I{HEADER_SIZE}s32s")
 

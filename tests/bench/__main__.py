@@ -20,8 +20,8 @@ def page(rows: list[Row]) -> str:
         "<!-- written by `make bench`: do not edit -->",
         "# Benchmarks",
         "",
-        f"One run of `make bench` on {platform.machine()}, {cpu()}, Python {platform.python_version()}. `x` is how many "
-        "times faster than the reference, in CPU time, interleaved in the same run.",
+        f"One run of `make bench` on {platform.machine()}, {cpu()}, Python {platform.python_version()}.",
+        "`x` is how many times faster than the reference, in CPU time, interleaved in the same run.",
         "",
         "| what | reference | measured | target | |",
         "|---|---|---|---|---|",
@@ -29,9 +29,8 @@ def page(rows: list[Row]) -> str:
     for row in rows:
         sign = "≥" if row.at_least else "≤"
         verdict = "ok" if row.good else "**missed**"
-        lines.append(
-            f"| {row.name} | {row.reference} | {row.value:,.4g} {row.unit} | {sign} {row.target:,g} {row.unit} | {verdict} |"
-        )
+        measured, wanted = f"{row.value:,.4g} {row.unit}", f"{sign} {row.target:,g} {row.unit}"
+        lines.append(f"| {row.name} | {row.reference} | {measured} | {wanted} | {verdict} |")
     return "\n".join(lines) + "\n"
 
 

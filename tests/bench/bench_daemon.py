@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from mine import regtest_chain
+
 from tests.bench.row import Row
 
 COUNT = 1_000_000

@@ -1,4 +1,4 @@
-"""Everything at once, many seeds: peers of every kind join, leave, announce and push at random while two branches race."""
+"""Everything at once, many seeds: peers of every kind join, leave, announce and push while two branches race."""
 
 from __future__ import annotations
 
