@@ -25,6 +25,10 @@ lint: $(VENV)/.dev          ## format, lint, types, import directions, generated
 docs: $(VENV)/.ready        ## writes the generated pages of docs/
 	@$(BIN)/python -m spvnode.docs
 
+interop: $(VENV)/.dev       ## real foreign peers on loopback: js-libp2p on Node.js, from the npm registry
+	@sh .ci/interop-setup
+	@$(BIN)/python -m pytest -m interop tests/interop
+
 fuzz: $(VENV)/.dev          ## the property tests, with many more cases
 	@SPVNODE_TEST_PROFILE=fuzz $(BIN)/python -m pytest -m fuzz
 
