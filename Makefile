@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-NATIVE := $(wildcard native/*.pyx native/*.pxd native/c/*.c native/c/*.h)
+NATIVE := $(wildcard native/*.pyx native/*.pxi native/c/*.c native/c/*.h)
 
 .PHONY: run test bench lint docs interop fuzz soak clean
 

@@ -1,4 +1,4 @@
-/* Little-endian integers at any address, on any CPU. Compilers turn each of these into one instruction where they can. */
+/* Little-endian integers at any address, on any CPU. Where it can, a compiler makes one instruction of each. */
 #ifndef SPVNODE_BYTES_H
 #define SPVNODE_BYTES_H
 

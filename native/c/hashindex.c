@@ -88,29 +88,15 @@ int hashindex_append(hashindex *x, const uint8_t *hashes, size_t n) {
     return 0;
 }
 
-/* Backward-shift deletion: entries behind the hole that probed past it move into it, so that no probe ever stops
- * short and no marks of dead entries pile up. */
-static void free_slot(hashindex *x, size_t hole) {
-    const size_t mask = x->n_slots - 1;
-    for (size_t slot = next_slot(x, hole); x->slots[slot]; slot = next_slot(x, slot)) {
-        const size_t wanted = home(x, x->fingerprints[x->slots[slot] - 1]);
-        if (((slot - wanted) & mask) >= ((slot - hole) & mask)) {
-            x->slots[hole] = x->slots[slot];
-            hole = slot;
-        }
-    }
-    x->slots[hole] = 0;
-}
-
+/* The last one in leaves first. Its slot was free before it came, so no other entry probed past it, and emptying the
+ * slot leaves the table exactly as it was then; growing inserts in the same order, which keeps that true. */
 void hashindex_truncate(hashindex *x, size_t count) {
     while (x->count > count) {
-        const size_t last = x->count - 1;
-        size_t slot = home(x, x->fingerprints[last]);
-        while (x->slots[slot] != last + 1) {
+        size_t slot = home(x, x->fingerprints[--x->count]);
+        while (x->slots[slot] != x->count + 1) {
             slot = next_slot(x, slot);
         }
-        free_slot(x, slot);
-        x->count = last;
+        x->slots[slot] = 0;
     }
 }
 

@@ -83,7 +83,7 @@ TARGET static void init_state(WORD s[8]) {
     }
 }
 
-/* `words` big-endian words of each message, the messages `size` bytes apart, turned so that word i of all is in row i. */
+/* `words` big-endian words of each message, the messages `size` bytes apart: word i of all goes to row i. */
 TARGET static void load(block *w, const uint8_t *in, size_t size, int words) {
     for (int lane = 0; lane < LANES; lane++) {
         for (int i = 0; i < words; i++) {

@@ -208,6 +208,36 @@ def test_twenty_minutes_to_the_second(bits_of: str, gap: int) -> None:
     assert kernel(*arguments)[1] == twin(*arguments)[1] == reason
 
 
+def test_versions_rise_in_the_middle_of_a_run() -> None:
+    network = Network((1 << 255) - 1, 50_000, 1000, 50, versions=(3, 17, 31))
+    chain = Chain(network)
+    while chain.height < 40:
+        height, required = chain.height, 1 + sum(chain.height >= start for start in network.versions)
+        for version in (0, 1, 2, 3, 4) if height else ():
+            header = chain.make(1_000_000 + 1000 * height, version)
+            run = b"".join(chain.headers) + header
+            good = version >= required or required == 1
+            expected = (height + 1, GOOD) if good else (height, 7)
+            outcome = kernel(network.pack(), GENESIS_CONTEXT, run)
+            assert outcome[:2] == expected
+            assert outcome == twin(network.pack(), GENESIS_CONTEXT, run)
+        chain.push(chain.make(1_000_000 + 1000 * height, required))
+
+
+@pytest.mark.parametrize("size", range(1, 35))
+def test_a_target_above_the_limit_by_one(size: int) -> None:
+    """In every limb: the limit itself is refused only for its proof of work, one more for its bits."""
+    bits = size << 24 | (0x7FFFFF if size < 33 else 0xFFFF if size == 33 else 0xFF)
+    target = decode(bits)
+    assert target is not None
+    ctx = CONTEXT.pack(5, bytes(32), bits, 0, bits, bits, 1, 1, *[0] * 10, bytes(32))
+    header = HEADER.pack(4, bytes(32), bytes(32), 2, bits, 0)
+    value = int.from_bytes(sha256(sha256(header).digest()).digest(), "little")
+    for limit, reason in ((target, GOOD if value <= target else 3), (target - 1, 2)):
+        params = Network(limit, 86_400, 600, 144).pack()
+        assert kernel(params, ctx, header)[1] == twin(params, ctx, header)[1] == reason
+
+
 def retarget_context(rng: random.Random, network: Network, base: int) -> tuple[bytes, int]:
     """The context of a first header of a period whose last one had ``base`` bits, and that header's right bits."""
     first = rng.randrange(2**32)
