@@ -38,6 +38,7 @@ class Node:
 
     @property
     def networks(self) -> Sequence[str]:
+        """Configured networks."""
         return tuple(self.followed)
 
     @property
@@ -47,18 +48,22 @@ class Node:
 
     @property
     def version(self) -> str:
+        """Of this program."""
         return VERSION
 
     @property
     def started_at(self) -> float:
+        """Unix seconds."""
         return self._started_at
 
     @property
     def peer_id(self) -> str | None:
+        """Our libp2p identity, None without mesh."""
         return self._peer_id
 
     @property
     def listen_addrs(self) -> Sequence[str]:
+        """Where the mesh listens, once it does."""
         return self._addrs
 
     def known_as(self, peer_id: str, addrs: Sequence[str]) -> None:
@@ -66,17 +71,21 @@ class Node:
         self._peer_id, self._addrs = peer_id, tuple(addrs)
 
     def now(self) -> float:
+        """Unix seconds."""
         return self._clock()
 
     def sync_info(self, network: str) -> Mapping[str, Any]:
+        """See ``NodeView``."""
         driver = self.followed[network].driver
         return driver.info() if driver is not None else {"state": str(State.IDLE), "waiting_for": "checkpoint header"}
 
     def peers(self, network: str) -> Sequence[Mapping[str, Any]]:
+        """See ``NodeView``."""
         peers = self.mesh.peers() if self.mesh is not None else []
         return [_peer(number, peer, network) for number, peer in enumerate(peers) if network in peer.tips]
 
     def readiness(self, network: str) -> Readiness:
+        """See ``NodeView``."""
         reasons = tuple(self._reasons(network))
         return Readiness(not reasons, reasons)
 
@@ -103,6 +112,7 @@ class Node:
         return [reason for reason, holds in reasons.items() if holds]
 
     def freshness(self, network: str) -> Mapping[str, Any]:
+        """See ``NodeView``."""
         one = self.followed[network]
         chain, driver = one.headers, one.driver
         useful = driver.last_useful if driver is not None else None
@@ -113,6 +123,7 @@ class Node:
         }
 
     async def import_headers(self, network: str, headers: bytes) -> Mapping[str, Any]:
+        """See ``NodeView``."""
         driver = self.followed[network].driver
         if driver is None:
             raise InputError("network", f"{network} has not begun: it waits for its checkpoint's header")

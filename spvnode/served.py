@@ -19,9 +19,12 @@ class Source(Protocol):
     """Whatever has the chain, once there is one."""
 
     @property
-    def params(self) -> ChainParams: ...
+    def params(self) -> ChainParams:
+        """Of the network."""
+
     @property
-    def headers(self) -> HeaderChain | None: ...
+    def headers(self) -> HeaderChain | None:
+        """The chain, None before it has begun."""
 
 
 class Served:

@@ -38,21 +38,32 @@ class ChainView(Protocol):
     """Committed state of one chain."""
 
     @property
-    def network(self) -> str: ...
+    def network(self) -> str:
+        """Its name."""
+
     @property
-    def genesis_hash(self) -> Hash32: ...
+    def genesis_hash(self) -> Hash32:
+        """Of the network."""
+
     @property
-    def start(self) -> TrustStart: ...
+    def start(self) -> TrustStart:
+        """Where trust begins."""
+
     @property
     def base(self) -> Height:
         """Lowest stored height."""
 
     @property
-    def tip_height(self) -> Height: ...
+    def tip_height(self) -> Height:
+        """Best height."""
+
     @property
-    def tip_hash(self) -> Hash32: ...
+    def tip_hash(self) -> Hash32:
+        """Best hash."""
+
     @property
-    def minimum_chain_work(self) -> Work: ...
+    def minimum_chain_work(self) -> Work:
+        """Below it nothing is believed complete."""
 
     def header(self, height: Height) -> bytes:
         """The 80 bytes at ``height`` of the main chain; KeyError outside base..tip."""
@@ -79,7 +90,9 @@ class ChainView(Protocol):
     def difficulty(self, height: Height) -> float:
         """Difficulty as Core prints it: easiest target on the network's ``00000000ffff`` scale over this target."""
 
-    def branches(self) -> Sequence[BranchTip]: ...
+    def branches(self) -> Sequence[BranchTip]:
+        """Competing tips."""
+
     def bundle(self, height: Height, cp_height: Height, *, made_at: int) -> bytes:
         """Canonical proof-bundle bytes for ``height`` in the header tree of ``range start..cp_height``."""
 
@@ -118,15 +131,20 @@ class NodeView(Protocol):
         """Those of them that have begun: one that waits for its checkpoint's header is not among them."""
 
     @property
-    def version(self) -> str: ...
+    def version(self) -> str:
+        """Of this program."""
+
     @property
     def started_at(self) -> float:
         """Unix seconds."""
 
     @property
-    def peer_id(self) -> str | None: ...
+    def peer_id(self) -> str | None:
+        """Our libp2p identity, None without mesh."""
+
     @property
-    def listen_addrs(self) -> Sequence[str]: ...
+    def listen_addrs(self) -> Sequence[str]:
+        """Full multiaddrs that others can dial."""
 
     def now(self) -> float:
         """Unix seconds."""
@@ -137,7 +155,9 @@ class NodeView(Protocol):
     def peers(self, network: str) -> Sequence[Mapping[str, Any]]:
         """Connected peers under Core's ``getpeerinfo`` names where it has them: JSON-ready."""
 
-    def readiness(self, network: str) -> Readiness: ...
+    def readiness(self, network: str) -> Readiness:
+        """Whether replies about a network deserve belief."""
+
     def freshness(self, network: str) -> Mapping[str, Any]:
         """``tip_age`` and ``last_useful_event_age`` in seconds (None when never)."""
 

@@ -230,6 +230,12 @@ DEFECTS: dict[str, tuple[Defect, ...]] = {
             "self.back_off[topic] = dict()",
             "any topic name that a PRUNE invents is remembered for ever",
         ),
+        Defect(
+            "pubsub/pubsub.py:1135",
+            "if peer_id not in self.peers:",
+            "a peer that asked for a place in the mesh, refused our stream, and left, stays in the mesh for ever: a "
+            "dozen of them fill it, and nothing is sent to anybody else",
+        ),
         Defect("pubsub/gossipsub.py:1925", "await self._do_px(px_peers)", "a PRUNE tells us whom to dial"),
         Defect(
             "pubsub/gossipsub.py:1089",

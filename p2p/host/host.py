@@ -153,7 +153,7 @@ class LibP2PHost:
                 if target.peer not in self._peers:
                     await self._dial(peer_id, str(target))
         finally:
-            if not lock.statistics().tasks_waiting:
+            if not lock.locked():
                 self._dialing.pop(target.peer, None)
         return target.peer
 

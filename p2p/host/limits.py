@@ -80,9 +80,9 @@ class Limits:
     """Protocols that a remote may propose on one stream before it is reset."""
 
     # Memory that a remote can fill.
-    stream_window_max: int = 1024 * KIB
+    stream_window_max: int = 2 * 1024 * KIB
     """Unread bytes of one stream. It begins with 256 KiB, which Yamux fixes, and grows to this while our own reader
-    keeps up: 20 MB/s at 50 ms round trip. A remote alone cannot make it grow."""
+    keeps up: 40 MB/s at 50 ms round trip. A remote alone cannot make it grow."""
     unread_per_connection: int = 8 * 1024 * KIB
     """Unread bytes over all streams of one connection; beyond it the connection is closed."""
     unread_total: int = 32 * 1024 * KIB

@@ -100,7 +100,7 @@ def install() -> None:
     located = importlib.util.find_spec("libp2p")
     if located is None or located.origin is None:
         raise UnsupportedLibp2p("libp2p is installed without its files")
-    shadowed = {name for name in sys.modules if name.split(".")[0] != "libp2p"}
+    before = {name for name in sys.modules if name.split(".")[0] != "libp2p"}
     finder = _Finder(Path(located.origin).parent)
     sys.meta_path.insert(0, finder)
     try:
@@ -109,7 +109,7 @@ def install() -> None:
         sys.meta_path.remove(finder)
         for name, module in list(sys.modules.items()):
             # Stand-ins for modules of other packages must not outlive the import: others may want the real ones.
-            if isinstance(module, _Empty) and name not in shadowed and name.split(".")[0] != "libp2p":
+            if isinstance(module, _Empty) and name not in before and name.split(".")[0] != "libp2p":
                 del sys.modules[name]
     _quiet()
 

@@ -29,22 +29,44 @@ class HeaderRows(HeaderReader, Protocol):
     """What a followed chain needs of its store (``spvnode.store.headers.HeaderStore``)."""
 
     @property
-    def base(self) -> Height: ...
-    @property
-    def floor(self) -> Height: ...
-    @property
-    def complete(self) -> bool: ...
-    @property
-    def tip_height(self) -> Height: ...
+    def base(self) -> Height:
+        """Lowest stored height, also below a base that is not reached yet."""
 
-    def scan(self, first: int | None = None, last: int | None = None) -> Iterator[tuple[int, bytes, bytes | None]]: ...
-    def side_branches(self) -> list[SideBranch]: ...
-    def commit(self, commit: HeaderCommit, *, now: float, sync: bool) -> int: ...
-    def truncate(self, height: int, *, now: float, detail: str) -> int: ...
-    def put_below(self, start: int, headers: bytes, *, sync: bool) -> None: ...
-    def complete_backfill(self, *, chainwork: Work, now: float) -> int: ...
-    def discard_backfill(self, *, now: float, detail: str) -> int: ...
-    def release_pages(self) -> None: ...
+    @property
+    def floor(self) -> Height:
+        """Lowest height stored without a gap."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether the base is genesis."""
+
+    @property
+    def tip_height(self) -> Height:
+        """Highest stored height."""
+
+    def scan(self, first: int | None = None, last: int | None = None) -> Iterator[tuple[int, bytes, bytes | None]]:
+        """Stored runs: start, headers, completed tree node."""
+
+    def side_branches(self) -> list[SideBranch]:
+        """All side branches."""
+
+    def commit(self, commit: HeaderCommit, *, now: float, sync: bool) -> int:
+        """One atomic write."""
+
+    def truncate(self, height: int, *, now: float, detail: str) -> int:
+        """Drops everything above a height."""
+
+    def put_below(self, start: int, headers: bytes, *, sync: bool) -> None:
+        """Stores a run below the floor."""
+
+    def complete_backfill(self, *, chainwork: Work, now: float) -> int:
+        """Moves the base to genesis."""
+
+    def discard_backfill(self, *, now: float, detail: str) -> int:
+        """Drops what lies below the base."""
+
+    def release_pages(self) -> None:
+        """Gives mapped pages back."""
 
 
 class StoredChain:
@@ -96,26 +118,32 @@ class StoredChain:
 
     @property
     def network(self) -> str:
+        """Its name."""
         return self.params.name
 
     @property
     def tip(self) -> Tip:
+        """Where the committed chain ends; work 0 while it is unknown."""
         chain = self.headers
         work = chain.chainwork(chain.tip_height) if chain.work_known else Work(0)
         return Tip(chain.tip_height, chain.tip_hash, work)
 
     @property
     def base(self) -> Height:
+        """Lowest stored height, also below a base that is not reached yet."""
         return self.store.floor
 
     @property
     def whole(self) -> bool:
+        """Whether everything from genesis is stored and checked."""
         return self.store.complete
 
     def locator(self) -> list[Hash32]:
+        """Hashes of our chain, newest first."""
         return self.headers.locator()
 
     def plan(self, items: bytes, now: int) -> Verdict:
+        """Checks a run by every rule; changes nothing."""
         count = len(items) // HEADER_SIZE
         change = self.headers.plan(items, now)
         if isinstance(change, Rejected):
@@ -123,13 +151,16 @@ class StoredChain:
         return Verdict(_outcome(change), count, change)
 
     def write(self, verdict: Verdict, *, now: int, sync: bool) -> None:
+        """Stores a planned change in one batch."""
         self.store.commit(_effective(verdict).commit, now=now, sync=sync)
 
     def apply(self, verdict: Verdict) -> Tip:
+        """Makes a stored change visible."""
         self.headers.apply(_effective(verdict))
         return self.tip
 
     def plan_below(self, items: bytes) -> Verdict:
+        """Checks a backfill run by its links."""
         floor = self.store.floor
         lowest = next(_pairs(self.store.scan(floor, floor)))[1][:HEADER_SIZE]
         checked = check_backfill_run(self.params, Anchor.of(floor, lowest), items)
@@ -139,14 +170,17 @@ class StoredChain:
         return Verdict(Outcome.EXTENDS, count, _Below(checked.height, items))
 
     def write_below(self, verdict: Verdict, *, sync: bool) -> None:
+        """Stores a backfill run."""
         if not isinstance(verdict.change, _Below):
             raise TypeError(f"{verdict.outcome} is no backfill run")
         self.store.put_below(verdict.change.start, verdict.change.items, sync=sync)
 
     def apply_below(self, verdict: Verdict) -> Height:
+        """The new lowest height."""
         return self.store.floor
 
     def finish_below(self) -> Verdict:
+        """Checks everything upward from genesis and swaps the chain in."""
         rows = _AboveFloor(self.store)
         rebuilt = rebuild_from_genesis(self.params, rows, self._runs(0), self.headers, self.store.side_branches())
         if isinstance(rebuilt, Rejected):
@@ -173,12 +207,14 @@ class _AboveFloor:
         self._store = store
 
     def header(self, height: Height) -> bytes:
+        """The 80 bytes at a height; KeyError where there is none."""
         found = self.headers(height, 1)
         if not found:
             raise KeyError(height)
         return found
 
     def headers(self, start: Height, count: int) -> bytes:
+        """Up to ``count`` headers, joined over runs."""
         if start >= self._store.base:
             return self._store.headers(start, count)
         aligned = start - start % RUN_ALIGNMENT

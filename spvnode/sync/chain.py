@@ -20,9 +20,13 @@ class Chain(Protocol):
     at the same time as each other or as ``apply``, which belongs to the event loop's thread."""
 
     @property
-    def network(self) -> str: ...
+    def network(self) -> str:
+        """Its name."""
+
     @property
-    def tip(self) -> Tip: ...
+    def tip(self) -> Tip:
+        """Where the committed chain ends."""
+
     @property
     def base(self) -> Height:
         """Lowest committed item; above 0 while a node that began at a checkpoint is still being backfilled."""

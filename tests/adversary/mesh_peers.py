@@ -191,6 +191,12 @@ async def announcing(hostile: Hostile) -> None:
         await hostile.send(codec.NO_REQUEST, Announce(tip))
 
 
+async def changing(hostile: Hostile) -> None:
+    """Says hello as one network and announces tips of another."""
+    await hostile.send(codec.NO_REQUEST, Announce(replace(hostile.claim, genesis=b"\x67" * 32)))
+    await trio.sleep_forever()
+
+
 async def leaving(hostile: Hostile) -> None:
     """Breaks the stream off in the middle of an answer."""
     request_id, request = await hostile.request()

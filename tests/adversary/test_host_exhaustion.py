@@ -11,7 +11,22 @@ from contextlib import AsyncExitStack
 
 import pytest
 import trio
-from raw_peer import GONE, GREETING, PING, SYN, WINDOW_UPDATE, RawPeer, data, frame, gossip, message, prune, varint
+from raw_peer import (
+    GONE,
+    GREETING,
+    PING,
+    SYN,
+    WINDOW_UPDATE,
+    RawPeer,
+    data,
+    frame,
+    gossip,
+    graft,
+    message,
+    prune,
+    subscribe,
+    varint,
+)
 from victim import VictimProcess, ask, echoes, observer, victim
 
 from p2p.addresses import parse_address
@@ -20,6 +35,7 @@ from p2p.port import DialFailed
 
 SLEEP = "/test/sleep/1"
 GOSSIP = "/meshsub/1.1.0"
+TOPIC = "/test/topic/1"
 MB = 1_000_000
 FLAT = 8 * MB
 """Growth of a fenced process under attack: one connection's worth of buffers, and what the allocator keeps."""
@@ -48,7 +64,7 @@ async def _come_and_go(target: VictimProcess, times: int) -> None:
 
 def test_inbound_slots_are_given_back(fenced: VictimProcess) -> None:
     async def main() -> None:
-        await _come_and_go(fenced, 260)
+        await _come_and_go(fenced, 260)  # a stock node with default limits takes 250, ever
         async with observer() as host:
             assert await echoes(host, await host.connect(fenced.addr))
 
@@ -257,6 +273,30 @@ def test_without_its_fence_gossip_is_remembered() -> None:
         peerstore, back_off = trio.run(_tables, target)
         assert peerstore > 1
         assert back_off == 100
+
+
+async def _ghosts(target: VictimProcess) -> list[str]:
+    """Who is in the victim's mesh after 15 peers asked for a place, let it open no stream, and left."""
+    async with observer() as host:
+        honest = await host.connect(target.addr)
+        for _ in range(15):
+            async with RawPeer(target.addr) as peer:
+                await peer.open(GOSSIP, subscribe([TOPIC]), graft([TOPIC]))
+                assert await peer.settled()
+        with trio.fail_after(20):
+            while len((await ask(host, honest))["connections"]) > 1:  # noqa: ASYNC110 - in another process
+                await trio.sleep(0.05)
+        mesh: list[str] = (await ask(host, honest))["mesh"]
+        return mesh
+
+
+def test_who_left_is_not_in_the_mesh(fenced: VictimProcess) -> None:
+    assert trio.run(_ghosts, fenced) == []
+
+
+def test_without_its_fence_ghosts_fill_the_mesh() -> None:
+    with victim(without=["guarded-gossip"]) as target:
+        assert len(trio.run(_ghosts, target)) > 4
 
 
 def test_gossip_needs_no_thread(fenced: VictimProcess) -> None:

@@ -103,11 +103,11 @@ def test_comes_back_after_a_pause() -> None:
     """Stopped for less than the deadline is not gone."""
 
     async def main() -> None:
-        async with _connected(target) as (host, peer, gone):
+        async with _connected(target, limits=Limits(keepalive_interval=0.3, keepalive_timeout=2)) as (host, peer, gone):
             target.stop()
-            await trio.sleep(0.5)
+            await trio.sleep(1)
             target.go_on()
-            await trio.sleep(1.0)
+            await trio.sleep(2.5)  # past the time at which it would have been given up
             assert not gone.is_set()
             assert [info.peer for info in host.connections()] == [peer]
 

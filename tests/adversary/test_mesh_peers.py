@@ -46,6 +46,7 @@ BEHAVIOURS = {
     "denying": (hostile.peer(CLAIM, hostile.denying), FaultReason.FALSE_CLAIM),
     "asking": (hostile.peer(CLAIM, hostile.asking), FaultReason.PROTOCOL),
     "announcing": (hostile.peer(CLAIM, hostile.announcing), FaultReason.FLOOD),
+    "changing": (hostile.peer(CLAIM, hostile.changing), FaultReason.WRONG_NETWORK),
     "leaving": (hostile.peer(CLAIM, hostile.leaving), FaultReason.DISCONNECTED),
 }
 LYING_TALL = replace(CLAIM, tip_height=900_000, tip_hash=b"\x07" * 32, chainwork=2**255)
@@ -205,6 +206,33 @@ def test_a_reply_before_the_request_was_sent_is_not_taken() -> None:
             assert {r.reason for r in replies if isinstance(r, RemoteFault)} == {FaultReason.PROTOCOL}
             assert len(replies) == 3
             assert victim.scores.faults[FaultReason.PROTOCOL] == 1
+
+    simulate(main)
+
+
+def test_what_was_given_up_before_it_was_sent_is_not_sent() -> None:
+    async def main() -> None:
+        net = MemoryNetwork(window=1)
+        received: list[int] = []
+
+        async def late(peer: hostile.Hostile) -> None:
+            await trio.sleep(5)
+            while True:
+                received.append((await peer.request())[0])
+
+        async with (
+            net.host("hostile") as evil,
+            node(net, "victim", {NET: CHAIN}, static=[address_of("hostile")]) as victim,
+        ):
+            evil.handle(headers_protocol(NET), hostile.peer(CLAIM, late))
+            await trio.sleep(3)
+            with trio.move_on_after(1):
+                async with trio.open_nursery() as nursery:
+                    for _ in range(5):
+                        nursery.start_soon(victim.mesh.get_headers_by_range, peer_id_of("hostile"), NET, 0, 1)
+            await trio.sleep(10)
+            assert received == [1, 2]
+            assert victim.mesh._roster.peers[peer_id_of("hostile")].sessions[NET].in_flight == 2
 
     simulate(main)
 

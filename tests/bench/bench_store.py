@@ -38,7 +38,7 @@ def rows() -> list[Row]:
     return [
         Row(f"{name}: written to flash per header", f"/proc/self/io, {batches}", wrote["io"], 200, "B", at_least=False),
         Row(f"{name}: the same by file sizes", "logs included", wrote["files"], 200, "B", at_least=False),
-        Row(f"{name}: write rate", batches, wrote["rate"], 600_000, "headers/s"),
+        Row(f"{name}: write rate", f"CPU; {batches}", wrote["rate"], 1_000_000, "headers/s"),
         Row(f"{name}: warm open with scan", "CPU; checksums on", read["open"], 0.5, "s", at_least=False),
         Row(f"{name}: warm scan", "CPU; runs and tree nodes", read["scan"], 0.25, "s", at_least=False),
         Row(f"{name}: header(height)", "CPU; 20,000 random heights", read["get"], 6, "us", at_least=False),
@@ -86,12 +86,12 @@ def write(folder: Path) -> dict[str, float]:
     """Bytes written per header, by the kernel's account and by the largest size of every file that ever was."""
     sizes: dict[str, int] = {}
     store = open_store(folder)
-    before, began, watching = _written(), time.perf_counter(), 0.0
+    before, began, watching = _written(), time.process_time(), 0.0
     for _ in bulk(store, HEADERS):
-        at = time.perf_counter()
+        at = time.process_time()
         _watch(folder / "store", sizes)
-        watching += time.perf_counter() - at
-    took = time.perf_counter() - began - watching
+        watching += time.process_time() - at
+    took = time.process_time() - began - watching
     store.close()
     os.sync()
     _watch(folder / "store", sizes)

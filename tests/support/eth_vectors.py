@@ -14,7 +14,7 @@ import yaml
 from spvnode.ethereum.config import load_config
 from spvnode.ethereum.containers import LightClientUpdate, decode
 from spvnode.ethereum.forks import BlobParameters, Fork, ForkSchedule, ScheduledFork
-from spvnode.ethereum.networks import Network
+from spvnode.ethereum.networks import Network, fork_digests
 from spvnode.ethereum.presets import PRESETS
 from spvnode.ethereum.units import Epoch, ForkDigest, Root, Version
 
@@ -54,9 +54,10 @@ def case_network(data: bytes, genesis_validators_root: bytes = bytes(32)) -> Net
 
 
 def fork_of_digest(network: Network, digest: bytes) -> Fork:
-    """The fork of a context digest; several forks of one epoch share it, and the last of them counts."""
-    entries = network.schedule.digests(network.genesis_validators_root)
-    return next(entry.fork for entry in entries if entry.digest == ForkDigest(digest) and entry.fork is not None)
+    """The fork of a context digest."""
+    fork = fork_digests(network)[ForkDigest(digest)].fork
+    assert fork is not None
+    return fork
 
 
 @cache

@@ -124,6 +124,7 @@ async def node(
             static=static,
             wall=wall,
             rng=random.Random(name),
+            offload=in_place,
             **settings,
         )
         running = Node(name, host, mesh, book, scores, [])
@@ -133,10 +134,24 @@ async def node(
         nursery.cancel_scope.cancel()
 
 
+async def in_place(job: Callable[[], None]) -> None:
+    """A simulated clock does not wait for threads."""
+    await trio.lowlevel.checkpoint()
+    job()
+
+
 def wall() -> float:
     return 1.7e9 + trio.current_time()
 
 
+SIMULATED_LIMIT_S = 30 * 86_400
+
+
 def simulate(main: Callable[[], Awaitable[None]]) -> None:
-    """Run with time that jumps whenever everybody waits; a minute of it at most is needed by no test, a day by some."""
-    trio.run(main, clock=MockClock(autojump_threshold=0))
+    """Run with time that jumps whenever everybody waits; trio.TooSlowError after a month of it."""
+
+    async def limited() -> None:
+        with trio.fail_after(SIMULATED_LIMIT_S):
+            await main()
+
+    trio.run(limited, clock=MockClock(autojump_threshold=0))

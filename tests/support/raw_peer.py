@@ -70,6 +70,16 @@ def gossip(**fields: Any) -> bytes:
     return varint(len(packed)) + packed
 
 
+def subscribe(topics: list[str]) -> bytes:
+    """A gossip frame that says which topics we follow."""
+    return gossip(subscriptions=[rpc_pb2.RPC.SubOpts(subscribe=True, topicid=topic) for topic in topics])
+
+
+def graft(topics: list[str]) -> bytes:
+    """A gossip frame that asks for a place in the mesh of ``topics``."""
+    return gossip(control=rpc_pb2.ControlMessage(graft=[rpc_pb2.ControlGraft(topicID=topic) for topic in topics]))
+
+
 def prune(topics: list[str]) -> bytes:
     """A gossip frame that prunes us from ``topics``."""
     return gossip(control=rpc_pb2.ControlMessage(prune=[rpc_pb2.ControlPrune(topicID=topic) for topic in topics]))

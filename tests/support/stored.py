@@ -38,13 +38,30 @@ def tip_of(headers: bytes) -> Hash32:
     return block_hash(headers[-80:])
 
 
-def node_at(height: int) -> bytes:
-    """A stand-in for the level-4 node that the leaf at ``height`` completes."""
-    return sha256(b"node %d" % height).digest()
+def node_over(headers: bytes) -> bytes:
+    """The level-4 node over 16 headers."""
+    level: list[bytes] = [block_hash(headers[at : at + 80]) for at in range(0, RUN * 80, 80)]
+    while len(level) > 1:
+        level = [block_hash(left + right) for left, right in zip(level[::2], level[1::2], strict=True)]
+    return level[0]
 
 
-def nodes_for(first: int, last: int, origin: int = 0) -> bytes:
-    return b"".join(node_at(height) for height in range(first, last + 1) if (height - origin) % RUN == RUN - 1)
+def nodes_for(store: StoreReader, fork: int, headers: bytes) -> bytes:
+    """The level-4 nodes that ``headers`` complete above ``fork``."""
+    below = (fork + 1 - store.origin) % RUN
+    whole = store.headers(fork + 1 - below, below) + headers
+    return b"".join(node_over(whole[at : at + RUN * 80]) for at in range(0, len(whole) - RUN * 80 + 1, RUN * 80))
+
+
+def stored_nodes(store: StoreReader) -> dict[int, bytes]:
+    """The nodes that a scan gives, by the height at which they end."""
+    return {start + len(headers) // 80 - 1: node for start, headers, node in store.scan() if node is not None}
+
+
+def true_nodes(store: StoreReader) -> dict[int, bytes]:
+    """The nodes that a scan should give."""
+    ends = range(store.base + (store.origin - store.base - 1) % RUN, store.tip_height + 1, RUN)
+    return {end: node_over(store.headers(end - RUN + 1, RUN)) for end in ends if end - RUN + 1 >= store.base}
 
 
 def extension(store: StoreReader, count: int, salt: int = 0) -> HeaderCommit:
@@ -56,7 +73,7 @@ def extension(store: StoreReader, count: int, salt: int = 0) -> HeaderCommit:
         fork_height=store.tip_height,
         headers=headers,
         undone=b"",
-        nodes=nodes_for(first, store.tip_height + count, store.origin),
+        nodes=nodes_for(store, store.tip_height, headers),
         tip_height=Height(store.tip_height + count),
         tip_hash=tip_of(headers),
         chainwork=Work(store.tip_height + count + 1),
@@ -72,7 +89,7 @@ def reorganization(store: StoreReader, fork: int, count: int, salt: int) -> Head
         fork_height=Height(fork),
         headers=headers,
         undone=undone,
-        nodes=nodes_for(fork + 1, fork + count, store.origin),
+        nodes=nodes_for(store, fork, headers),
         tip_height=Height(fork + count),
         tip_hash=tip_of(headers),
         chainwork=Work(fork + count + 2),

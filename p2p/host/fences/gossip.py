@@ -13,6 +13,7 @@ and cannot be left alone with strangers:
     pubsub/utils.py:44       stores signed addresses of every peer it ever met, for ever
     pubsub/pubsub.py:1683    remembers for 300 s that a message was invalid, though it may only have been early
     pubsub/gossipsub.py:1627 remembers any topic name that a PRUNE invents
+    pubsub/pubsub.py:1135    keeps peers in the mesh that asked for a place and left: a dozen of them fill it
     pubsub/gossipsub.py:1925 dials the peers that a PRUNE lists
     pubsub/gossipsub.py:1089 records the time of each delivery and forgets it only in a mode that is off
     pubsub/gossipsub.py:1256 sends each peer the GRAFTs meant for the peers before it
@@ -144,7 +145,20 @@ class GuardedPubsub(Pubsub):  # type: ignore[misc]
         except (IOException, MuxedStreamError):
             pass  # its end is no news: the connection's end is told by the swarm
 
+    async def _handle_new_peer(self, peer_id: Any) -> None:
+        await super()._handle_new_peer(peer_id)
+        if not self._peer_is_connected(peer_id):  # it left meanwhile, and nobody would tell us again
+            self._handle_dead_peer(peer_id)
+
+    def _handle_dead_peer(self, peer_id: Any) -> None:
+        """Upstream returns early for a peer that never let us open a stream to it, and leaves it in the mesh."""
+        super()._handle_dead_peer(peer_id)
+        if not self._peer_is_connected(peer_id):
+            self.router.remove_peer(peer_id)
+
     async def _handle_frame(self, peer: Any, frame: Any, bucket: TokenBucket) -> None:
+        if not self._peer_is_connected(peer):
+            return  # read from a stream that outlived its connection: what it said last is forgotten already
         for message in frame.publish:
             if bucket.take(1, trio.current_time()) and self._is_ours(message):
                 await self.push_msg(peer, message)

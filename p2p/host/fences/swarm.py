@@ -230,6 +230,8 @@ class DirectDialing:
 
     async def dial(self: Any, peer_id: ID, maddr: Multiaddr) -> None:
         where = parse_address(str(maddr))
+        if len(self.connections) >= self.connection_config.max_connections:
+            raise SwarmException(f"{len(self.connections)} connections are all that we keep")
         async with self._global_dial_limiter:
             with trio.fail_after(self.limits.dial_deadline):
                 stream = MeshTCPStream(await trio.open_tcp_stream(where.host, where.port))

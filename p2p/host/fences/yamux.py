@@ -30,6 +30,9 @@ from p2p.host.unread import UnreadBudget
 
 MIN_WATCH = 0.5
 """Seconds between two looks of the watching task at least."""
+WORTH = 512
+"""Payload from which a frame of a stream that is gone is no idle frame: a window of data may be under way when we reset
+a stream, and sending it costs the remote more than skipping it costs us."""
 MAX_SEND_WINDOW = 2**31
 """What a remote may grant; more is a mistake or an attempt to overflow."""
 
@@ -142,13 +145,13 @@ class MeshYamux(IMuxedConn):  # type: ignore[misc]
 
     async def open_stream(self) -> MeshStream:
         """Raise MuxedStreamError when the connection has ended or too many of our streams are open."""
+        await trio.lowlevel.checkpoint()  # first: who is cancelled here has opened nothing
         if self.is_closed:
             raise MuxedStreamError(f"connection ended: {self.closed_because}")
         if sum(not stream.inbound for stream in self.streams.values()) >= self.limits.outbound_streams:
             raise MuxedStreamError(f"{self.limits.outbound_streams} streams of ours are open")
         if self._next_id > MAX_STREAM_ID:
             raise MuxedStreamError("stream ids are used up")
-        await trio.lowlevel.checkpoint()
         stream = MeshStream(self._next_id, self, inbound=False)
         self._next_id += 2
         self.streams[stream.stream_id] = stream
@@ -233,6 +236,7 @@ class MeshYamux(IMuxedConn):  # type: ignore[misc]
                 self._heard_at = trio.current_time()
                 for message in messages:
                     self._feed(message)
+                    await trio.lowlevel.checkpoint()  # 5,000 frames fit into one: others have waited long enough
         except WireError as error:
             self.abort(str(error))
         except Violation as violation:
@@ -263,9 +267,9 @@ class MeshYamux(IMuxedConn):  # type: ignore[misc]
         if version != 0:
             raise Violation(f"version {version}")
         if kind == Kind.DATA:
-            self._begin_body(self._stream_of(flags, stream_id), flags, value)
+            self._begin_body(self._stream_of(flags, stream_id, value), flags, value)
         elif kind == Kind.WINDOW_UPDATE:
-            stream = self._stream_of(flags, stream_id)
+            stream = self._stream_of(flags, stream_id, 0)
             if stream is not None:
                 if stream.send_window + value > MAX_SEND_WINDOW:
                     raise Violation("send window overflows")
@@ -280,14 +284,15 @@ class MeshYamux(IMuxedConn):  # type: ignore[misc]
         else:
             raise Violation(f"frame type {kind}")
 
-    def _stream_of(self, flags: int, stream_id: int) -> MeshStream | None:
+    def _stream_of(self, flags: int, stream_id: int, payload: int) -> MeshStream | None:
         if flags & SYN:
             return self._opened_by_remote(stream_id)
         stream = self.streams.get(stream_id)
-        if stream is None or stream.reset_by:
+        if stream is not None and not stream.reset_by:
+            return stream
+        if payload < WORTH:
             self._idle_frame()
-            return None
-        return stream
+        return None
 
     def _opened_by_remote(self, stream_id: int) -> MeshStream | None:
         if stream_id % 2 == int(self._initiator) or stream_id == 0:

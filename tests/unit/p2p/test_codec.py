@@ -180,10 +180,16 @@ def test_a_locator_that_claims_more_hashes_than_allowed_is_oversized() -> None:
         GetByLocator(1, ()),
         GetByLocator(1, (bytes(32),) * 65),
         Proof(b""),
+        GetRange(0, 0),
+        GetRange(0, 8_065),
+        GetRange(2**32 - 1, 2),
+        GetByLocator(0, (bytes(32),)),
+        GetProof(2, 1),
+        Hello(1, bytes(32), 5, 4, bytes(32), 0),
     ],
 )
 def test_we_cannot_encode_what_we_would_not_accept(message: Message) -> None:
-    with pytest.raises(ValueError, match="bytes"):
+    with pytest.raises(ValueError, match=r"bytes|count|range|height|base"):
         codec.encode(1, message)
 
 

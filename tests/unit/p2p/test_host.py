@@ -370,6 +370,15 @@ def test_ipv6() -> None:
     trio.run(main)
 
 
+def test_a_name_can_be_dialed() -> None:
+    async def main() -> None:
+        async with hosts(2) as (here, there):
+            await here.connect(there.addrs[0].replace("/ip4/127.0.0.1/", "/dns4/localhost/"))
+            assert await call(here, there.peer_id, b"x") == b"x"
+
+    trio.run(main)
+
+
 def test_a_body_raises_what_it_raises(tmp_path: Path) -> None:
     async def main() -> None:
         async with open_host(HostConfig(tmp_path / "identity")):

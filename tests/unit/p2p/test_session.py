@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+import pytest
 import trio
 
 from p2p.faults import FaultReason, RemoteFault
@@ -380,6 +381,20 @@ def test_a_proof_stream_without_a_request_is_closed_and_nobody_blamed() -> None:
             await client.open_stream(peer, "/proof")
             await trio.sleep(serving.PROOF_IDLE_S + 1)
         assert [fault for _, fault in served] == [None]
+
+    simulate(main)
+
+
+def test_a_request_beyond_the_limits_is_the_callers_error_and_never_sent() -> None:
+    async def main() -> None:
+        async with pair(ListChain(10)) as p:
+            for _ in range(20):
+                with pytest.raises(ValueError, match="count 8065"):
+                    await p.session.get_headers_by_range(0, 8_065)
+                with pytest.raises(ValueError, match="payload"):
+                    await p.session.get_headers_by_locator((bytes(32),) * 65, 1)
+            assert isinstance(await p.session.get_headers_by_range(0, 1), Headers)
+            assert p.session.in_flight == 0
 
     simulate(main)
 
