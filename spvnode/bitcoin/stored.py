@@ -18,9 +18,6 @@ from spvnode.bitcoin.start import Checkpoint
 from spvnode.following import Outcome, Tip, Verdict
 from spvnode.types import HEADER_SIZE, CommitKind, Hash32, HeaderCommit, Height, SideBranch, Work
 
-RUN_ALIGNMENT = 16
-"""No stored run crosses a multiple of this height, so a scan from the multiple below a height finds it."""
-
 SCAN_PIECE = 131_072
 """Headers read between two releases of mapped pages: 10 MB, and 7 ms for each release."""
 
@@ -162,8 +159,7 @@ class StoredChain:
     def plan_below(self, items: bytes) -> Verdict:
         """Checks a backfill run by its links."""
         floor = self.store.floor
-        lowest = next(_pairs(self.store.scan(floor, floor)))[1][:HEADER_SIZE]
-        checked = check_backfill_run(self.params, Anchor.of(floor, lowest), items)
+        checked = check_backfill_run(self.params, Anchor.of(floor, self.store.header(floor)), items)
         count = len(items) // HEADER_SIZE
         if isinstance(checked, Rejected):
             return Verdict(Outcome.REJECTED, count, reason=str(checked.reason), index=checked.index)
@@ -181,8 +177,7 @@ class StoredChain:
 
     def finish_below(self) -> Verdict:
         """Checks everything upward from genesis and swaps the chain in."""
-        rows = _AboveFloor(self.store)
-        rebuilt = rebuild_from_genesis(self.params, rows, self._runs(0), self.headers, self.store.side_branches())
+        rebuilt = rebuild_from_genesis(self.params, self.store, self._runs(0), self.headers, self.store.side_branches())
         if isinstance(rebuilt, Rejected):
             self.store.discard_backfill(now=self._clock(), detail=f"{rebuilt.reason}: {rebuilt.detail}")
             return Verdict(Outcome.REJECTED, 0, reason=str(rebuilt.reason), index=rebuilt.index)
@@ -198,29 +193,6 @@ class _Below:
 
     start: Height
     items: bytes
-
-
-class _AboveFloor:
-    """Reads a store down to its floor: what a backfill has put below the base is not served to anybody else yet."""
-
-    def __init__(self, store: HeaderRows) -> None:
-        self._store = store
-
-    def header(self, height: Height) -> bytes:
-        """The 80 bytes at a height; KeyError where there is none."""
-        found = self.headers(height, 1)
-        if not found:
-            raise KeyError(height)
-        return found
-
-    def headers(self, start: Height, count: int) -> bytes:
-        """Up to ``count`` headers, joined over runs."""
-        if start >= self._store.base:
-            return self._store.headers(start, count)
-        aligned = start - start % RUN_ALIGNMENT
-        found = list(_pairs(self._store.scan(aligned, start + count - 1)))
-        at = (start - found[0][0]) * HEADER_SIZE if found else 0
-        return b"".join(headers for _, headers in found)[at : at + count * HEADER_SIZE]
 
 
 def _pairs(runs: Iterable[tuple[int, bytes, bytes | None]]) -> Iterator[tuple[Height, bytes]]:

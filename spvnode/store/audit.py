@@ -1,4 +1,4 @@
-"""A full look at an open store, for ``spvnode check``: checksums, gaps, links, events. Changes nothing.
+"""A full look at an open store, for ``spvnode check``: checksums, gaps, links, tree nodes, events. Changes nothing.
 
 Opening has already healed what it could and told of it in ``HeaderStore.faults``; the rules of the chain are checked by
 the chain. What is left is whether the rows agree with each other.
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from spvnode.store.errors import StoreDamaged
 from spvnode.store.reader import StoreReader
-from spvnode.store.schema import NODE_SIZE, block_hash, previous_hash
+from spvnode.store.schema import RUN, block_hash, previous_hash
 from spvnode.types import HEADER_SIZE
 
 MAX_PROBLEMS = 100
@@ -87,15 +87,19 @@ def _problems(store: StoreReader, hashing: HashHeaders, counts: dict[str, int]) 
 def _chain_problems(store: StoreReader, hashing: HashHeaders, counts: dict[str, int]) -> Iterator[str]:
     expected: int = store.floor
     parent: bytes | None = None
-    for start, headers in _blocks(store, counts):
+    leaves: list[bytes] = []
+    for start, headers, nodes in _blocks(store, counts):
         if start != expected:
             yield f"heights {expected}..{start - 1} are missing"
-            parent = None
+            parent, leaves = None, []
         hashes = hashing(headers)
         for i in range(len(headers) // HEADER_SIZE):
             if parent is not None and previous_hash(headers[i * HEADER_SIZE : (i + 1) * HEADER_SIZE]) != parent:
                 yield f"header {start + i} does not follow header {start + i - 1}"
             parent = hashes[i * 32 : i * 32 + 32]
+            leaves = [*leaves[1 - RUN :], parent]
+            if start + i in nodes and _node(leaves) not in (None, nodes[start + i]):
+                yield f"the header-tree node that ends at {start + i} is not that of its headers"
         expected = start + len(headers) // HEADER_SIZE
     if expected != store.tip_height + 1:
         yield f"the headers end at {expected - 1}, the tip is {store.tip_height}"
@@ -103,21 +107,34 @@ def _chain_problems(store: StoreReader, hashing: HashHeaders, counts: dict[str, 
         yield "the hash of the last header is not the tip's"
 
 
-def _blocks(store: StoreReader, counts: dict[str, int]) -> Iterator[tuple[int, bytes]]:
-    """Gapless stretches of about ``BLOCK`` headers."""
+def _node(leaves: list[bytes]) -> bytes | None:
+    """The level-4 node of 16 hashes; None for fewer, where the others are known only by the peaks of a checkpoint."""
+    if len(leaves) < RUN:
+        return None
+    level = leaves
+    while len(level) > 1:
+        level = [block_hash(left + right) for left, right in zip(level[::2], level[1::2], strict=True)]
+    return level[0]
+
+
+def _blocks(store: StoreReader, counts: dict[str, int]) -> Iterator[tuple[int, bytes, dict[int, bytes]]]:
+    """Gapless stretches of about ``BLOCK`` headers, with the nodes that end in them, by height."""
     held: list[bytes] = []
+    nodes: dict[int, bytes] = {}
     first = size = 0
     for start, headers, node in store.scan(store.floor):
-        counts["headers"] += len(headers) // HEADER_SIZE
-        counts["nodes"] += node is not None and len(node) == NODE_SIZE
         if held and (start != first + size or size >= BLOCK):
-            yield first, b"".join(held)
-            held, size = [], 0
+            yield first, b"".join(held), nodes
+            held, nodes, size = [], {}, 0
         first = first if held else start
         held.append(headers)
         size += len(headers) // HEADER_SIZE
+        counts["headers"] += len(headers) // HEADER_SIZE
+        if node is not None:
+            counts["nodes"] += 1
+            nodes[first + size - 1] = node
     if held:
-        yield first, b"".join(held)
+        yield first, b"".join(held), nodes
 
 
 def _side_problems(store: StoreReader, hashing: HashHeaders) -> Iterator[str]:

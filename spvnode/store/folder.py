@@ -7,7 +7,8 @@ import fcntl
 import os
 import shutil
 import tempfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NewType
 
@@ -97,6 +98,20 @@ def take_lock(path: Path) -> Lock:
             raise StoreLocked(f"{path}: another process holds this store") from problem
         raise _system_error(name, problem) from problem
     return Lock(held)
+
+
+@contextmanager
+def opening_mark(path: Path) -> Iterator[bool]:
+    """Marks, while it lasts, that the store is being opened. Yields whether the last opening ended with its process."""
+    mark = path.with_name(path.name + ".opening")
+    died = mark.exists()
+    try:
+        mark.touch()
+        yield died
+    except OSError as problem:
+        raise _system_error(mark, problem) from problem
+    finally:
+        mark.unlink(missing_ok=True)
 
 
 def release_lock(lock: Lock) -> None:

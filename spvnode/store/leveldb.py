@@ -15,6 +15,7 @@ writes, so a sync in one thread does not stop another.
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice
@@ -28,6 +29,7 @@ from spvnode.errors import StoreError
 from spvnode.store.errors import StoreDamaged
 from spvnode.store.folder import check_room, folder_size, refusal
 from spvnode.store.port import WRITE_BUFFER_BYTES, Batch, EngineStats, Row
+from spvnode.store.tables import unusable_tables
 
 BLOCK_CACHE_BYTES = 1 << 20
 """Mapped blocks are not cached, so this serves only tables that could not be mapped."""
@@ -107,6 +109,8 @@ class LevelEngine:
     def _connect(self, *, strict: bool) -> Any:
         if is_headless(self._path):
             raise StoreDamaged(f"{self._path}: CURRENT is missing")
+        for table in unusable_tables(self._path):
+            raise StoreDamaged(f"{self._path}: {table.name} is cut or overwritten")
         try:
             return plyvel.DB(
                 str(self._path),
@@ -207,10 +211,17 @@ def is_headless(path: Path) -> bool:
 def repair(path: Path) -> None:
     """Rebuilds the folder from every table block whose checksum holds, and every log record, whose checksums LevelDB
     does not look at here. Raises ``StoreError``."""
+    aside = path / "lost"  # where LevelDB puts what it cannot read, too; as big as the store at worst
     try:
+        for table in unusable_tables(path, whole=True):
+            aside.mkdir(exist_ok=True)
+            table.rename(aside / table.name)
         plyvel.repair_db(str(path), paranoid_checks=True, compression=None)
     except plyvel.Error as problem:
         raise translated(path, problem) from problem
+    except OSError as problem:
+        raise refusal(path, str(problem)) from problem
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 def translated(path: Path, problem: Exception) -> StoreError:

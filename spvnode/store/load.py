@@ -27,6 +27,7 @@ from spvnode.store.schema import (
     STORE_KEY,
     StartRecord,
     StoreRecord,
+    block_hash,
     decode_schema,
     decode_store,
     encode_store,
@@ -146,14 +147,18 @@ def read_record(engine: Engine, genesis_hash: Hash32, migrations: Mapping[int, M
 def adopt(engine: Engine, found: Found, genesis_hash: Hash32, start: StartRecord | None) -> StoreRecord:
     """A record for a store that has none: a new one, or one whose record was lost.
 
-    Rows are kept only if the header at the wanted start is among them; else ``settle`` finds nothing to keep.
+    Rows are kept if the header at the wanted start is among them, or without a wanted start, if the genesis is. Else
+    ``settle`` finds nothing to keep.
     """
-    record = StoreRecord(genesis_hash, start.height if start else Height(0), start)
-    found.lost_record = bool(found.starts)
     runs = RunMap()
     runs.add(found.starts)
+    genesis = header_at(engine, runs, 0)
+    if start is None and block_hash(genesis) == genesis_hash:
+        start = StartRecord(Height(0), genesis, Work(0))
     if start is None or header_at(engine, runs, start.height) != start.header:
         found.segments.clear()
+    found.lost_record = bool(found.starts)
+    record = StoreRecord(genesis_hash, start.height if start else Height(0), start)
     put_record(engine, record)
     return record
 

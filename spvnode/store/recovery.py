@@ -1,36 +1,28 @@
-"""Opening a folder in whatever state it is: each remedy loses less than the next one.
+"""Opening a store that may have been left by a crash, or may crash whoever opens it.
 
-1. Open it. LevelDB replays its log; a torn tail is normal after a crash and no fault.
-2. Open it without the damaged part of the log.
-3. Rebuild it from every table block whose checksum holds, and from the log.
-4. Set the folder aside as ``store.damaged-<n>`` and begin a new one.
-
-Only damage leads to the next remedy. A full disk, a lock, a folder that may not be written, a schema from the future
-are for the operator, and nothing is touched.
+Most damage is an error that ``remedies`` deals with. Some kills the process: a bad sector under a mapped page (SIGBUS),
+a size that LevelDB believes (SIGABRT). An opening that never ended leaves its mark, and the next one is then tried in a
+child process first. So such a folder costs one death, not one at every start.
 """
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable
+import os
+import signal
+import subprocess
+import sys
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Generic
 
-from spvnode.errors import StoreError
-from spvnode.store.errors import StoreDamaged
-from spvnode.store.folder import Lock, make_folder, release_lock, set_aside, take_lock
-from spvnode.store.leveldb import LevelEngine, repair
+from spvnode.store.folder import Lock, make_folder, opening_mark, release_lock, set_aside, take_lock
 from spvnode.store.port import WRITE_BUFFER_BYTES, Engine
+from spvnode.store.remedies import Load, T, climb
 
-T = TypeVar("T")
-
-
-Load = Callable[[Engine, tuple[str, ...]], T]
-"""Reads the engine; the second argument says in words what opening it had met before."""
-Remedy = Callable[[Path, int], Engine]
-"""Opens the folder with a write buffer of so many bytes."""
+TRIAL = "spvnode.store.trial"
+FATAL = (signal.SIGABRT, signal.SIGBUS, signal.SIGSEGV, signal.SIGFPE, signal.SIGILL)
+"""Signals that a process raises in itself. Any other came from outside and says nothing about the store."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,53 +38,37 @@ def open_healed(path: Path, load: Load[T], *, write_buffer: int = WRITE_BUFFER_B
     """Opens the folder at ``path``, creating it if there is none, and calls ``load`` on it.
 
     ``load`` reads everything and raises StoreDamaged where it cannot; it may be called again, on what a remedy left.
-    Raises StoreLocked, StoreFull, SchemaFromFuture,
-    WrongChain, StoreError, with nothing held; StoreDamaged only if even a new folder fails.
+    Raises StoreLocked, StoreFull, SchemaFromFuture, WrongChain, StoreError, with nothing held; StoreDamaged only if
+    even a new folder fails.
     """
     make_folder(path.parent)
     with ExitStack() as held:
         lock = take_lock(path)
         held.callback(release_lock, lock)
-        opened = _climb(path, lock, load, write_buffer)
+        with opening_mark(path) as died:
+            notes = _tried(path, write_buffer) if died else ()
+            engine, loaded = climb(path, load, write_buffer, notes)
         held.pop_all()
-    return opened
+    return Opened(engine, lock, loaded)
 
 
-def _climb(path: Path, lock: Lock, load: Load[T], write_buffer: int) -> Opened[T]:
-    notes: list[str] = []
-    remedies: list[Remedy] = [_plain, _without_torn_log, _rebuilt]
-    while remedies:
-        try:
-            engine = remedies.pop(0)(path, write_buffer)
-            remedies = [_rebuilt] if _without_torn_log in remedies else remedies  # it opens, so the log is not to blame
-            return Opened(engine, lock, _loaded(engine, load, tuple(notes)))
-        except StoreDamaged as problem:
-            notes.append(str(problem))
-    notes.append(f"set aside as {set_aside(path).name}")
-    engine = _plain(path, write_buffer)
-    return Opened(engine, lock, _loaded(engine, load, tuple(notes)))
+def _tried(path: Path, write_buffer: int) -> tuple[str, ...]:
+    """Opens the folder in a child process, so that only the child can die of it. Returns what it met, in words.
+
+    Whatever it could heal is healed afterwards; a folder that kills even when it is rebuilt is set aside.
+    """
+    for rebuild in (False, True):
+        died, notes = _trial(path, write_buffer, rebuild=rebuild)
+        if died is None:
+            return notes
+    return (f"opening it ended the process by {died}", f"set aside as {set_aside(path).name}")
 
 
-def _loaded(engine: Engine, load: Load[T], notes: tuple[str, ...]) -> T:
-    try:
-        return load(engine, notes)
-    except StoreError:
-        engine.close()
-        raise
-
-
-def _plain(path: Path, write_buffer: int) -> Engine:
-    make_folder(path)
-    return LevelEngine(path, write_buffer=write_buffer)
-
-
-def _without_torn_log(path: Path, write_buffer: int) -> Engine:
-    # Only to have the rest of the log written as tables: without strict checks, LevelDB would also merge bad blocks.
-    LevelEngine(path, strict=False).close()
-    return LevelEngine(path, write_buffer=write_buffer)
-
-
-def _rebuilt(path: Path, write_buffer: int) -> Engine:
-    repair(path)
-    shutil.rmtree(path / "lost", ignore_errors=True)  # what could not be read; as big as the store at worst
-    return LevelEngine(path, write_buffer=write_buffer)
+def _trial(path: Path, write_buffer: int, *, rebuild: bool) -> tuple[str | None, tuple[str, ...]]:
+    """The name of the signal that a trial died by, or None, and what it met."""
+    command = [sys.executable, "-m", TRIAL, str(path), str(write_buffer), "rebuild" if rebuild else ""]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if -done.returncode in FATAL:
+        return signal.Signals(-done.returncode).name, ()
+    return None, tuple(done.stdout.splitlines())

@@ -41,7 +41,7 @@ def settle(engine: Engine, record: StoreRecord, found: Found, notes: tuple[str, 
     kept, record = _choose(record, found)
     index = EventIndex(found.places)
     last = _last_event(engine, index)
-    if notes and kept is not None:
+    if kept is not None and (notes or not _is_first(record, (engine.get(run_key(record.base)) or b"")[:HEADER_SIZE])):
         kept, record = _checked(engine, record, kept, last.new_tip if last else NO_TIP)
     runs, puts, deletes = _clean(engine, found, kept)
     faults = notes + _faults(record, found, kept, trimmed=bool(puts))
@@ -102,7 +102,8 @@ def linked_part(engine: Engine, record: StoreRecord, kept: tuple[int, int], know
     """The part of ``kept`` around the base in which every header follows the one before: 1 s for 1,000,000 headers.
 
     Only after damage: LevelDB's repair copies log records without looking at their checksums. A broken link leaves open
-    which of its two headers is wrong, so both go. ``known`` is the tip that the last commit left.
+    which of its two headers is wrong, so both go. The last header, which no link confirms, stays only if it is
+    ``known``, the tip that the last commit left.
     """
     base = record.base
     floor, tip, before = kept[0], kept[1], b""
@@ -116,7 +117,7 @@ def linked_part(engine: Engine, record: StoreRecord, kept: tuple[int, int], know
             floor = min(height + 1, base)
         before = header
     else:
-        if tip == known.height and tip > base and block_hash(before) != known.hash:
+        if tip > base and (tip, block_hash(before)) != (known.height, known.hash):
             tip -= 1
     return floor, tip
 

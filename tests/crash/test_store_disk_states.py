@@ -20,7 +20,7 @@ from spvnode.store.schema import block_hash
 from tests.support.disk import Disk, Loss, Operation, build, operations, run_recorded
 from tests.support.stored import fast_folder, open_store
 
-STATES = 1 << 30 if os.environ.get("SPVNODE_TEST_PROFILE") == "soak" else 400
+STATES = 1 << 30 if os.environ.get("SPVNODE_TEST_PROFILE") == "soak" else 250
 
 WORK = """
 import ctypes, pathlib, sys
@@ -96,4 +96,4 @@ def test_what_was_synced_survives_every_power_cut(recorded: tuple[Path, list[Ope
             for note in disk.notes[-1:]:
                 assert keeps(store, *note.split()), (moment, loss, note, store.faults)
         tried += 1
-    assert tried >= min(STATES, 400)
+    assert tried >= min(STATES, 250)

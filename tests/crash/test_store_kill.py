@@ -17,7 +17,7 @@ from spvnode.store.audit import audit
 from tests.support.stored import open_store
 
 TRIALS = 200 if os.environ.get("SPVNODE_TEST_PROFILE") == "soak" else 40
-LONGEST = 0.12
+LONGEST = 0.08
 """Seconds of work before the kill: enough for a few tables, with the small write buffer of ``open_store``."""
 
 

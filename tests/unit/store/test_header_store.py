@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from spvnode.store.audit import audit
 from spvnode.store.headers import HeaderStore
 from spvnode.store.port import Engine
 from spvnode.store.schema import MAX_EXTRA_BYTES, StartRecord, block_hash
@@ -22,10 +23,11 @@ from tests.support.stored import (
     fill,
     fork,
     linked,
-    node_at,
     open_store,
     reorganization,
     side_branch,
+    stored_nodes,
+    true_nodes,
 )
 
 
@@ -76,8 +78,8 @@ def test_runs_of_any_size_read_back_after_reopening(where: Path | Engine) -> Non
 def test_the_scan_gives_every_completed_node(store: HeaderStore) -> None:
     for size in (5, 30, 100):
         store.commit(extension(store, size), now=NOW, sync=False)
-    nodes = {start + len(headers) // 80 - 1: node for start, headers, node in store.scan() if node is not None}
-    assert nodes == {height: node_at(height) for height in range(15, 136, 16)}
+    assert stored_nodes(store) == true_nodes(store)
+    assert list(true_nodes(store)) == [15, 31, 47, 63, 79, 95, 111, 127]
 
 
 def test_a_part_can_be_scanned(store: HeaderStore) -> None:
@@ -111,8 +113,7 @@ def test_a_reorganization_replaces_everything_above_the_fork(where: Path | Engin
         store.commit(commit, now=NOW, sync=True)
         assert store.headers(0, 200) == old[: (fork_height + 1) * 80] + commit.headers
         before = contents(store)
-        nodes = {start + len(headers) // 80 - 1: node for start, headers, node in store.scan() if node is not None}
-        assert nodes == {height: node_at(height) for height in range(15, 106, 16)}
+        assert stored_nodes(store) == true_nodes(store)
     with open_store(where) as store:
         assert contents(store) == before
         assert store.faults == ()
@@ -250,8 +251,9 @@ def test_a_tree_that_begins_at_an_odd_checkpoint_keeps_its_nodes(where: Path | E
             store.commit(extension(store, size), now=NOW, sync=False)
     with open_store(where, start=start) as store:
         assert store.origin == 100
-        nodes = {first + len(headers) // 80 - 1: node for first, headers, node in store.scan() if node is not None}
-        assert nodes == {height: node_at(height) for height in (115, 131, 147, 163)}
+        assert stored_nodes(store) == true_nodes(store)
+        assert list(true_nodes(store)) == [115, 131, 147, 163]
+        assert audit(store).good
 
 
 def test_a_commit_without_nodes_is_taken(store: HeaderStore) -> None:

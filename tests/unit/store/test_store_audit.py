@@ -41,7 +41,14 @@ def flip(engine: MemoryEngine, key: bytes, at: int) -> None:
 
 def test_a_changed_header_breaks_the_chain_behind_it(engine: MemoryEngine, store: HeaderStore) -> None:
     flip(engine, run_key(2032), 3 * 80 + 70)
-    assert audit(store).problems == ("header 2036 does not follow header 2035",)
+    problems = audit(store).problems
+    assert problems[0] == "header 2036 does not follow header 2035"
+    assert problems[1:] == ("the header-tree node that ends at 2047 is not that of its headers",)
+
+
+def test_a_changed_node_is_not_that_of_its_headers(engine: MemoryEngine, store: HeaderStore) -> None:
+    flip(engine, run_key(2032), 16 * 80 + 5)
+    assert audit(store).problems == ("the header-tree node that ends at 2047 is not that of its headers",)
 
 
 def test_a_changed_last_header_is_not_the_tip(engine: MemoryEngine, store: HeaderStore) -> None:

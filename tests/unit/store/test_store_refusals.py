@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -155,7 +155,7 @@ def test_a_refused_write_changes_nothing(at: int, what: str) -> None:
     engine = FaultyEngine(MemoryEngine("here"))
     with open_store(engine) as store:
         fill(store, 100)
-        change = {
+        changes: dict[str, Callable[[], object]] = {
             "extend": lambda: store.commit(extension(store, 20), now=NOW, sync=True),
             "reorg": lambda: store.commit(reorganization(store, 50, 70, salt=1), now=NOW, sync=True),
             "fork": lambda: store.commit(fork(store), now=NOW, sync=True),
@@ -163,7 +163,8 @@ def test_a_refused_write_changes_nothing(at: int, what: str) -> None:
             "fault": lambda: store.record_fault("", now=NOW),
             "below": lambda: store.discard_backfill(now=NOW, detail=""),
             "extra": lambda: store.put_extra("name", b"value", sync=True),
-        }[what]
+        }
+        change = changes[what]
         for _ in range(at - 1):
             store.commit(extension(store, 3), now=NOW, sync=True)
         before, rows = contents(store), everything(engine)

@@ -1,0 +1,31 @@
+"""Opens a store in a process of its own, which may die of it: ``python -m spvnode.store.trial PATH BUFFER [rebuild]``.
+
+The caller holds the store's lock. Exits 0 with a line on stdout for each fault that it met; with an error where the
+store refuses for a reason that the caller will meet too.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from spvnode.store.load import scan
+from spvnode.store.port import Engine
+from spvnode.store.remedies import climb
+
+
+def look(engine: Engine, notes: tuple[str, ...]) -> tuple[str, ...]:
+    """Reads everything. Raises StoreDamaged."""
+    scan(engine)
+    return notes
+
+
+def main(path: Path, write_buffer: int, mode: str) -> None:
+    """Opens with every remedy, or with the last ones, and tells what it met. Raises StoreError."""
+    engine, notes = climb(path, look, write_buffer, rebuild=mode == "rebuild")
+    engine.close()
+    sys.stdout.writelines(f"{note}\n" for note in notes)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3])
