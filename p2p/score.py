@@ -5,6 +5,9 @@ The table below is the whole policy. Time is Unix seconds and an argument. What 
 machine or a dead uplink of ours would look like (``MAY_BE_OURS``) is forgiven when every peer shows it at
 once.
 
+Points belong to a peer id, which costs an attacker nothing to change; what a new one buys is bounded by the
+host's limits per address. Addresses are not scored: honest nodes share them behind NAT.
+
 Bounds: ``MAX_SCORED`` peers with points, ``MAX_DISCOURAGED`` discouragements; strangers can fill both, and
 then the smallest and the soonest to end make room.
 """

@@ -286,13 +286,17 @@ _DECODERS: Final[dict[FrameType, Callable[[bytes], Message | Malformed]]] = {
 
 
 def encode(request_id: int, message: Message) -> bytes:
-    """One whole frame. ValueError or struct.error when ``message`` breaks a limit: that is our bug, not
-    the peer's."""
+    """One whole frame. ValueError or struct.error when ``message`` is one that no honest peer would
+    accept: that is our bug, and must not leave the house."""
     kind, payload = _encode_payload(message)
     size = len(payload)
     least, most = _SIZES[kind]
     if not least <= size <= most:
         raise ValueError(f"{kind.name} payload of {size} bytes is outside {least}..{most}")
+    if kind is not FrameType.HEADERS:  # those were checked above, and are big
+        refused = decode_payload(kind, payload)
+        if isinstance(refused, Malformed):
+            raise ValueError(refused.evidence)
     return b"".join((_PREFIX.pack(size + _AFTER_LENGTH, kind, request_id), payload))
 
 

@@ -78,7 +78,9 @@ class Roster:
             static=fault.peer in self._static,
             last=self._keep_last and peer is not None and self._is_last_useful(peer),
         )
-        log.info(
+        # A peer can commit many small faults; only what has a consequence may fill the log.
+        tell = log.debug if judgement.action is Action.KEEP else log.info
+        tell(
             "peer fault",
             peer=fault.peer,
             network=fault.network,

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Final, Protocol
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Final, Protocol, TypeAlias
 
 import structlog
 import trio
@@ -51,6 +51,11 @@ SAVE_DELAY_S: Final = 5.0
 log = structlog.get_logger(__name__)
 
 
+Offload: TypeAlias = Callable[[Callable[[], None]], Awaitable[None]]
+"""Runs a short blocking job off the trio thread; a simulation, whose clock would not wait for a thread,
+runs it in place."""
+
+
 class Started(Protocol):
     """What ``nursery.start`` passes in (``trio.TaskStatus``)."""
 
@@ -78,6 +83,7 @@ class Mesh:
         keep_last: bool = True,
         wall: Callable[[], float] = time.time,
         rng: random.Random | None = None,
+        offload: Offload = trio.to_thread.run_sync,
     ) -> None:
         self.events = EventQueue()
         """What happens: ``PeerUp``, ``PeerDown``, ``PeerTip``, ``TipGossip``. One consumer."""
@@ -86,6 +92,7 @@ class Mesh:
         self._book = book
         self._scores = scores
         self._wall = wall
+        self._offload = offload
         self._unsaved = trio.Event()
         rng = rng or random.Random()  # noqa: S311  spreads load; an attacker gains nothing by knowing it
         self._dialer = Dialer(
@@ -137,8 +144,8 @@ class Mesh:
         """Up to ``count`` (<= 8,064) headers after the first hash of ``locator`` (<= 64 hashes,
         internal byte order) on the peer's main chain; none when the peer has nothing above it.
 
-        The deadline is the caller's: cancel at will. Report every fault; one that is already scored
-        costs nothing.
+        ValueError outside these limits. The deadline is the caller's: cancel at will. Report every
+        fault; one that is already scored costs nothing.
         """
         session = self._session(peer, network)
         if session is None:
@@ -252,7 +259,7 @@ class Mesh:
             if job is None:
                 continue
             try:
-                await trio.to_thread.run_sync(job)
+                await self._offload(job)
             except OSError as error:  # a full disk must not stop the mesh; the next change tries again
                 book.save_failed()
                 log.warning("peer state not saved", problem=str(error))

@@ -28,6 +28,7 @@ from p2p.mesh.codec import (
     GetRange,
     Headers,
     Hello,
+    encode,
 )
 from p2p.mesh.wire import Ended, Frame, Wire
 from p2p.port import Stream
@@ -101,18 +102,19 @@ class Session:
         return await self._ask(GetRange(start, count))
 
     async def _ask(self, request: GetByLocator | GetRange) -> Headers | RemoteFault:
+        encode(MAX_REQUEST_ID, request)  # its ValueError is the caller's, not the sending task's
         await self._slots.acquire()
         if self._over is not None:
             self._slots.release()
             return self._over
-        self._next_id = self._next_id % MAX_REQUEST_ID + 1
+        request_id = self._next_id = self._next_id % MAX_REQUEST_ID + 1
         unanswered = self._wire.fault(FaultReason.DISCONNECTED, "unanswered")
         pending = _Pending(request, unanswered, trio.Event())
         if not self._pending:
             self._last_progress = trio.current_time()
-        self._pending[self._next_id] = pending
+        self._pending[request_id] = pending
         self._owed.set()
-        self._to_send.send_nowait(self._next_id)  # has room: it holds as many as there are slots
+        self._to_send.send_nowait(request_id)  # has room: it holds as many as there are slots
         try:
             await pending.done.wait()
         finally:
