@@ -18,9 +18,6 @@ from spvnode.bitcoin.start import Checkpoint
 from spvnode.following import Outcome, Tip, Verdict
 from spvnode.types import HEADER_SIZE, CommitKind, Hash32, HeaderCommit, Height, SideBranch, Work
 
-SCAN_PIECE = 131_072
-"""Headers read between two releases of mapped pages: 10 MB, and 7 ms for each release."""
-
 
 class HeaderRows(HeaderReader, Protocol):
     """What a followed chain needs of its store (``spvnode.store.headers.HeaderStore``)."""
@@ -85,7 +82,7 @@ class StoredChain:
         self.report = self._load()
 
     def _load(self) -> LoadReport:
-        report = self.headers.load(self._runs(self.store.base), self.store.side_branches())
+        report = self.headers.load(_pairs(self.store.scan()), self.store.side_branches())
         if report.fault is not None:
             detail = f"{report.fault} at height {report.last_good + 1}; headers above are fetched again"
             self.store.truncate(report.last_good, now=self._clock(), detail=detail)
@@ -93,15 +90,6 @@ class StoredChain:
             self.store.commit(self._forget(report.dropped), now=self._clock(), sync=True)
         self.store.release_pages()
         return report
-
-    def _runs(self, first: int) -> Iterator[tuple[Height, bytes]]:
-        """All stored runs from ``first``; gives mapped pages back on the way, which would add up to the store."""
-        tip = self.store.tip_height
-        while first <= tip:
-            following = first - first % SCAN_PIECE + SCAN_PIECE
-            yield from _pairs(self.store.scan(first, following - 1))
-            self.store.release_pages()
-            first = following
 
     def _forget(self, tips: tuple[Hash32, ...]) -> HeaderCommit:
         chain = self.headers
@@ -177,7 +165,9 @@ class StoredChain:
 
     def finish_below(self) -> Verdict:
         """Checks everything upward from genesis and swaps the chain in."""
-        rebuilt = rebuild_from_genesis(self.params, self.store, self._runs(0), self.headers, self.store.side_branches())
+        rebuilt = rebuild_from_genesis(
+            self.params, self.store, _pairs(self.store.scan(0)), self.headers, self.store.side_branches()
+        )
         if isinstance(rebuilt, Rejected):
             self.store.discard_backfill(now=self._clock(), detail=f"{rebuilt.reason}: {rebuilt.detail}")
             return Verdict(Outcome.REJECTED, 0, reason=str(rebuilt.reason), index=rebuilt.index)

@@ -1,4 +1,4 @@
-"""Rows in memory: for tests, for simulations, and for a node told to keep nothing."""
+"""Rows in memory: the second engine behind the port, for tests and simulations."""
 
 from __future__ import annotations
 

@@ -12,15 +12,22 @@ from spvnode.types import HEADER_SIZE, Hash32, SideBranch
 
 WALK_ROWS = 1024
 """Rows held at once by a walk: 1.3 MB of full runs."""
+RELEASE_PIECES = 4
+"""Pieces of a walk between two releases of the pages that reading maps: 6 MB, for 7 ms each. Without it a walk would
+bring the whole store into the process."""
 WALK_SIDE_ROWS = 16
 """The same for side branches, whose rows are bigger: 2.6 MB."""
 
 
 def walk(engine: Engine, start: bytes, stop: bytes, *, limit: int = WALK_ROWS) -> Iterator[Row]:
     """All rows with ``start <= key < stop``, ``limit`` at a time. Each piece is a snapshot of its own."""
+    pieces = 0
     while rows := engine.range(start, stop, limit=limit):
         yield from rows
         start = rows[-1][0] + b"\0"
+        pieces += 1
+        if pieces % RELEASE_PIECES == 0:
+            engine.reopen()
 
 
 def header_at(engine: Engine, runs: RunMap, height: int) -> bytes:
