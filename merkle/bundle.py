@@ -28,10 +28,10 @@ from typing import Any, Final
 
 from merkle.errors import ProofError
 from merkle.forest import Forest
+from merkle.pure import HEADER_SIZE
 from merkle.shape import HASH_SIZE, MAX_DEPTH, check_nodes, multiproof_nodes
 
 VERSION: Final = 1
-HEADER_SIZE: Final = 80
 MAX_NETWORK_NAME: Final = 32
 """Bytes; "testnet4" has 8. A peer fills it; printed in messages, so lower-case ASCII letters, digits and - only."""
 MAX_HEIGHT: Final = (1 << MAX_DEPTH) - 1

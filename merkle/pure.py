@@ -6,9 +6,9 @@ from __future__ import annotations
 import struct
 from hashlib import sha256
 
+from merkle.shape import HASH_SIZE
 from native import BytesLike
 
-HASH_SIZE = 32
 HEADER_SIZE = 80
 PAIR_SIZE = 64
 MAX_BRANCH_LEAVES = 1024

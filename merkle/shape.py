@@ -15,6 +15,8 @@ HASH_SIZE = 32
 """Bytes of one node: a SHA-256d digest."""
 MAX_DEPTH = 32
 """Heights are u32 on the wire (BIP 34 era heights need 20 bits), so no tree is deeper and no proof path longer."""
+MAX_PEAKS = MAX_DEPTH
+"""Peaks of a header tree: one per set bit of its size."""
 MAX_LEAVES = 1 << MAX_DEPTH
 """Leaves a tree may claim. A peer names sizes in bundles; past this the arithmetic is not defined."""
 

@@ -42,7 +42,7 @@ SAYS = {
     ", heights counted from block {start_hash} at {start_height}",
     "trusted tip": "is the {network} tip that you trust, or the parent which that tip names",
     "maker": "meets its own target and is at height {height} of a tree of {network} blocks with root {root}; that they "
-    "are the chain is the maker's word alone, whatever tip you trust: compare the root with one that you trust",
+    "are the chain is the maker's word alone until you compare the root with one that you trust",
 }
 Hash = str | bytes | None
 

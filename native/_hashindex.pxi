@@ -45,7 +45,7 @@ cdef class HashIndex:
     def truncate(self, int64_t height):
         if not <int64_t>self.base_height - 1 <= height:
             raise ValueError(f"height: {height} is below {self.base_height - 1}")
-        hashindex_truncate(&self.index, <size_t>(height - self.base_height + 1))
+        hashindex_truncate(&self.index, <uint64_t>height - self.base_height + 1)  # unsigned: no height overflows it
 
     def candidates(self, hash32):
         cdef Py_buffer view

@@ -5,8 +5,6 @@ from typing import final
 
 from native import BytesLike
 
-HEADER_SIZE: int
-NODE_SIZE: int
 MAX_BRANCH_LEAVES: int
 """Most leaves in one ``verify_branches`` call; what one message may carry is far less."""
 MAX_BRANCH_DEPTH: int

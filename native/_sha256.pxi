@@ -9,9 +9,6 @@ cdef extern from "c/sha256.h" nogil:
     int sha256_select(const char *name)
     size_t sha256_job_size(sha256_job job)
 
-HEADER_SIZE = 80
-NODE_SIZE = 32
-
 # Less than this is done in 50 us; a busy interpreter may take 5 ms to give the lock back.
 cdef enum:
     GIL_HASHES = 1000

@@ -65,6 +65,7 @@ class Entry(msgspec.Struct, forbid_unknown_fields=True):
 
     @property
     def proven(self) -> bool:
+        """It has worked once."""
         return self.last_success > 0.0
 
     def due(self) -> float:
@@ -104,6 +105,7 @@ class AddressBook:
         return addr in self._known
 
     def entries(self) -> list[Entry]:
+        """All of them, in the order in which they came."""
         return [known.entry for known in self._known.values()]
 
     def add(self, addr: PeerAddress, source: Source, now: float) -> bool:

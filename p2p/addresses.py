@@ -34,6 +34,8 @@ class Reach(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class PeerAddress:
+    """One parsed peer address; its text is the canonical one."""
+
     kind: str
     """``ip4``, ``ip6``, ``dns``, ``dns4`` or ``dns6``."""
     host: str
@@ -45,6 +47,7 @@ class PeerAddress:
 
     @property
     def reach(self) -> Reach:
+        """From how far away it can be dialed; a name may be anywhere, so it counts as public."""
         if self.kind in _DNS:
             return Reach.PUBLIC
         return _reach(ipaddress.ip_address(self.host))
@@ -92,8 +95,8 @@ def _host(kind: str, host: str) -> str:
         ip = ipaddress.IPv4Address(host) if kind == "ip4" else ipaddress.IPv6Address(host)
     except ValueError as error:
         raise AddressError(str(error)) from None
-    if ip.is_unspecified or ip.is_multicast or (ip.version == 4 and ip.is_reserved):
-        raise AddressError(f"{host} is not the address of one machine")
+    if "%" in host or ip.is_unspecified or ip.is_multicast or (ip.version == 4 and ip.is_reserved):
+        raise AddressError(f"{host!r} is not the address of one machine")
     return str(ip)
 
 

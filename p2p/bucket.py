@@ -19,6 +19,7 @@ class TokenBucket:
         self._at = now
 
     def take(self, count: float, now: float) -> bool:
+        """Pay ``count`` if there is as much; False, and nothing paid, if not."""
         self._refill(now)
         if self._tokens < count:
             return False

@@ -2,7 +2,7 @@
 specification: one TXT string ``dnsaddr=<multiaddr>`` per address under a random instance name, but under a
 service type of our own, so that nodes of other libp2p networks on the same LAN are not dialed.
 
-Needs the ``zeroconf`` package (extra ``mdns``), which runs in threads of its own. Only ``MAX_PENDING``
+Uses the ``zeroconf`` package, imported when it is asked for, which runs in threads of its own. Only ``MAX_PENDING``
 addresses wait for the trio thread at any time, and ``MAX_NAMES`` instances are looked at per run; whoever
 is on the LAN can fill both. What is found is a hint from a stranger: the caller decides what to believe.
 """
@@ -39,13 +39,14 @@ log = structlog.get_logger(__name__)
 
 
 class MdnsUnavailable(Exception):
-    """mDNS was asked for and cannot run: the extra is not installed, or no interface takes multicast."""
+    """mDNS was asked for and cannot run: zeroconf is not installed, or no interface takes multicast."""
 
 
 class Started(Protocol):
     """What ``nursery.start`` passes in (``trio.TaskStatus``)."""
 
-    def started(self) -> None: ...
+    def started(self) -> None:
+        """We are told of, and listen."""
 
 
 async def run_mdns(
@@ -80,7 +81,7 @@ def _import_zeroconf() -> ModuleType:
     try:
         return importlib.import_module("zeroconf")
     except ImportError as error:
-        raise MdnsUnavailable("mDNS needs the zeroconf package: pip install 'spvnode[mdns]'") from error
+        raise MdnsUnavailable("mDNS needs the zeroconf package, which is not installed") from error
 
 
 def _check_ours(interfaces: Sequence[str]) -> None:

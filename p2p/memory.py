@@ -23,6 +23,7 @@ import structlog
 import trio
 
 from p2p.addresses import AddressError, parse_address
+from p2p.host.identity import Identity
 from p2p.memory_stream import Link, MemoryStream, stream_pair
 from p2p.port import (
     ConnectionInfo,
@@ -41,15 +42,13 @@ DIAL_TIMEOUT_S: Final = 10.0
 MAX_SEEN: Final = 1_024
 """Gossip message ids remembered per host; the network's traffic fills it."""
 
-_BASE58: Final = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
-
 log = structlog.get_logger(__name__)
 
 
 def peer_id_of(name: str) -> str:
-    """The peer id of the host of that name: stable, and shaped like that of an Ed25519 key."""
-    digest = hashlib.sha512(name.encode()).digest()
-    return "12D3KooW" + "".join(_BASE58[byte % len(_BASE58)] for byte in digest[:44])
+    """The peer id of the host of that name: stable, and formed as that of an Ed25519 key."""
+    public = hashlib.sha256(name.encode()).digest()
+    return Identity(seed=b"", public=public).peer_id  # nobody here asks for a signature
 
 
 def _ip_of(name: str) -> str:
@@ -121,6 +120,7 @@ class MemoryNetwork:
             host.lose(peer_id_of(b))
 
     def mend(self, a: str, b: str) -> None:
+        """Dials between the two work again."""
         self.link(a, b).up = True
 
     def freeze(self, a: str, b: str) -> None:
@@ -128,9 +128,11 @@ class MemoryNetwork:
         self.link(a, b).freeze()
 
     def thaw(self, a: str, b: str) -> None:
+        """What was held back arrives."""
         self.link(a, b).thaw()
 
     def find(self, peer_id: str) -> MemoryHost | None:
+        """The running host of a peer id."""
         return self._hosts.get(peer_id)
 
 
@@ -150,6 +152,7 @@ class MemoryHost:
         self.addrs: Sequence[str] = (address_of(name),)
 
     async def connect(self, addr: str) -> str:
+        """See ``Host``."""
         try:
             peer = parse_address(addr).peer
         except AddressError as error:
@@ -170,6 +173,7 @@ class MemoryHost:
         return peer
 
     async def open_stream(self, peer: str, protocol: str) -> MemoryStream:
+        """See ``Host``."""
         connection = self._connections.get(peer)
         if connection is None:
             await trio.lowlevel.checkpoint()
@@ -191,24 +195,30 @@ class MemoryHost:
         return ours
 
     def handle(self, protocol: str, handler: StreamHandler) -> None:
+        """See ``Host``."""
         self._handlers[protocol] = handler
 
     async def disconnect(self, peer: str) -> None:
+        """See ``Host``."""
         await trio.lowlevel.checkpoint()
         self.lose(peer)
 
     def on_peer(self, callback: PeerCallback) -> None:
+        """See ``Host``."""
         self._callbacks.append(callback)
 
     async def publish(self, topic: str, data: bytes) -> None:
+        """See ``Host``."""
         await trio.lowlevel.checkpoint()
         self._see(topic, data)
         self._spread(topic, data, None)
 
     def subscribe(self, topic: str, validator: Validator, on_message: MessageCallback) -> None:
+        """See ``Host``."""
         self._topics[topic] = (validator, on_message)
 
     def connections(self) -> list[ConnectionInfo]:
+        """See ``Host``."""
         return [self._info(peer, connection) for peer, connection in self._connections.items()]
 
     def _info(self, peer: str, connection: _Connection) -> ConnectionInfo:
@@ -231,9 +241,11 @@ class MemoryHost:
     # What the other ends of the simulation call.
 
     def handler(self, protocol: str) -> StreamHandler | None:
+        """Who serves ``protocol`` here."""
         return self._handlers.get(protocol)
 
     def attach(self, remote: MemoryHost, connection: _Connection) -> None:
+        """A connection with ``remote`` stands."""
         self._connections[remote.peer_id] = connection
         self._tell(remote.peer_id, True, connection)
 
@@ -248,6 +260,7 @@ class MemoryHost:
             host.detach(connection)
 
     def detach(self, connection: _Connection) -> None:
+        """A connection is gone."""
         peer = connection.other(self).peer_id
         if self._connections.pop(peer, None) is not None:
             self._tell(peer, False, connection)
@@ -257,6 +270,7 @@ class MemoryHost:
             callback(peer, connected, self._addr_of(connection), connection.listener is self)
 
     def serve(self, handler: StreamHandler, stream: MemoryStream) -> None:
+        """Run a handler on the accepting end of a stream."""
         self._nursery.start_soon(self._serve, handler, stream)
 
     async def _serve(self, handler: StreamHandler, stream: MemoryStream) -> None:
@@ -271,6 +285,7 @@ class MemoryHost:
             await stream.close()
 
     def shut_down(self) -> None:
+        """All connections die."""
         for peer in list(self._connections):
             self.lose(peer)
 
@@ -295,6 +310,7 @@ class MemoryHost:
             remote.gossiped(self.peer_id, topic, data)
 
     def gossiped(self, forwarder: str, topic: str, data: bytes) -> None:
+        """A gossip message arrives."""
         if topic not in self._topics or not self._see(topic, data):
             return
         validator, on_message = self._topics[topic]

@@ -38,10 +38,12 @@ class Link:
     _flowing: trio.Event | None = None
 
     def freeze(self) -> None:
+        """From now on nothing arrives."""
         if self._flowing is None:
             self._flowing = trio.Event()
 
     def thaw(self) -> None:
+        """Everything that is due arrives."""
         if self._flowing is not None:
             self._flowing.set()
             self._flowing = None
@@ -149,6 +151,7 @@ class MemoryStream:
         return (self._in.broken or self._in.ended) and (self._out.broken or self._out.finished)
 
     async def read_exactly(self, count: int) -> bytes:
+        """See ``Stream``."""
         await trio.lowlevel.checkpoint()
         parts: list[memoryview] = []
         missing = count
@@ -162,6 +165,7 @@ class MemoryStream:
         return b"".join(parts)
 
     async def write(self, data: bytes) -> None:
+        """See ``Stream``."""
         await trio.lowlevel.checkpoint()
         view = memoryview(data)
         for start in range(0, len(view), CHUNK):
@@ -170,10 +174,12 @@ class MemoryStream:
             self._count(0, len(chunk))
 
     async def close(self) -> None:
+        """See ``Stream``."""
         await trio.lowlevel.checkpoint()
         self._out.mark(_Mark.END)
 
     async def reset(self) -> None:
+        """See ``Stream``."""
         await trio.lowlevel.checkpoint()
         self._out.mark(_Mark.RESET)
         self._in.break_()

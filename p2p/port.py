@@ -86,6 +86,8 @@ class ConnectionInfo:
     inbound: bool
     opened_at: float
     """``trio.current_time()`` when it was made."""
+    agent: str = ""
+    """What the remote calls its software (libp2p identify); empty until known. Untrusted."""
     listen_addrs: tuple[str, ...] = ()
     """What the remote says it listens on (libp2p identify), full multiaddrs; empty until known. Untrusted."""
     bytes_in: int = 0
@@ -103,7 +105,7 @@ class HostConfig:
     listen: tuple[str, ...] = ("/ip4/127.0.0.1/tcp/0",)
     """Multiaddrs to listen on; empty: dial only."""
     max_connections: int = 64
-    """All connections, in and out; each costs about 0.1 MB."""
+    """All connections, in and out."""
 
 
 StreamHandler: TypeAlias = Callable[[Stream], Awaitable[None]]
@@ -126,7 +128,8 @@ class Host(Protocol):
     """One libp2p node, already running; it stops when the context that opened it ends."""
 
     @property
-    def peer_id(self) -> str: ...
+    def peer_id(self) -> str:
+        """Our own, base58."""
 
     @property
     def addrs(self) -> Sequence[str]:
@@ -157,8 +160,8 @@ class Host(Protocol):
         """
 
     async def publish(self, topic: str, data: bytes) -> None:
-        """Send a gossip message (no author, no signature; id = SHA-256(topic | data)[:20]). Nobody
-        there: no error."""
+        """Send a gossip message (no author, no signature; id: first 20 bytes of SHA-256 over topic, ``|``, data).
+        Nobody there: no error."""
 
     def subscribe(self, topic: str, validator: Validator, on_message: MessageCallback) -> None:
         """Join a gossip topic. Our own messages do not come back."""

@@ -84,6 +84,8 @@ _NEGLIGIBLE: Final = 0.5
 
 
 class Action(StrEnum):
+    """What becomes of the peer."""
+
     KEEP = "keep"
     """Stay connected."""
     SPARE = "spare"
@@ -94,6 +96,8 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
+    """The answer to one reported fault."""
+
     action: Action
     points: float
     """What this fault cost."""
@@ -104,6 +108,8 @@ class Judgement:
 
 
 class Discouragement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A peer that is left alone from ``since`` to ``until`` (Unix seconds), and what for."""
+
     peer: str
     reason: FaultReason
     evidence: str

@@ -1,0 +1,1 @@
+"""A light node daemon: follows block headers, checks every one, and proves them."""

@@ -10,6 +10,7 @@ import signal
 import time
 from collections.abc import Sequence
 from functools import partial
+from ipaddress import ip_address
 from pathlib import Path
 
 import structlog
@@ -21,15 +22,17 @@ from p2p.mesh.service import Mesh
 from p2p.port import HostConfig
 from p2p.score import ScoreBoard
 from spvnode.bitcoin.params import NETWORKS
-from spvnode.config import IDENTITY_NAME, Config, ensure_datadir
+from spvnode.config import Config, ensure_datadir
 from spvnode.errors import InputError, SpvnodeError
 from spvnode.followed import Followed
 from spvnode.metrics import Metrics
 from spvnode.node import Node
+from spvnode.places import BOOK_NAME, DISCOURAGED_NAME, IDENTITY_NAME
 from spvnode.rpc.server import serve_rpc
 from spvnode.served import Served
 from spvnode.supervise import supervise
 from spvnode.sync.mesh import MeshSource, pump
+from spvnode.version import VERSION
 
 log = structlog.get_logger("app")
 
@@ -124,14 +127,14 @@ async def run_mesh(node: Node, config: Config, datadir: Path) -> None:
         identity_path=datadir / IDENTITY_NAME, listen=config.mesh.listen, max_connections=config.mesh.max_peers
     )
     try:
-        async with open_host(settings) as host:
+        async with open_host(settings, agent=f"spvnode/{VERSION}") as host:
             node.known_as(host.peer_id, host.addrs)
             log.info("mesh listens", peer_id=host.peer_id, addrs=list(host.addrs))
             mesh = Mesh(
                 host,
                 {name: Served(one) for name, one in node.followed.items()},
-                AddressBook(datadir / "peers.json"),
-                ScoreBoard(datadir / "discouraged.json"),
+                AddressBook(datadir / BOOK_NAME),
+                ScoreBoard(datadir / DISCOURAGED_NAME),
                 check_tip=lambda network, height, header: node.followed[network].judge_tip(height, header),
                 static=config.mesh.peers,
             )
@@ -140,7 +143,7 @@ async def run_mesh(node: Node, config: Config, datadir: Path) -> None:
                     await nursery.start(mesh.run)  # type: ignore[arg-type]  # trio-typing, a libp2p dependency, lags
                     node.mesh = mesh
                     nursery.start_soon(pump, mesh, node.followed)
-                    if config.mesh.mdns and reachable(host.addrs):
+                    if config.mesh.mdns and beyond_loopback(host.addrs):
                         nursery.start_soon(supervise, "mdns", partial(discover, mesh, host.addrs))
             finally:
                 node.mesh = None
@@ -148,9 +151,9 @@ async def run_mesh(node: Node, config: Config, datadir: Path) -> None:
         raise InputError("mesh", str(error)) from error
 
 
-def reachable(addrs: Sequence[str]) -> bool:
+def beyond_loopback(addrs: Sequence[str]) -> bool:
     """Whether another machine could dial us: a node on loopback has nothing to tell its LAN."""
-    return any("/ip4/127." not in addr and "/ip6/::1/" not in addr for addr in addrs)
+    return not all(ip_address(addr.split("/")[2]).is_loopback for addr in addrs)
 
 
 async def discover(mesh: Mesh, addrs: Sequence[str]) -> None:

@@ -21,9 +21,10 @@ from msgspec.structs import fields
 
 from spvnode.config import Config, data_path
 from spvnode.errors import InputError
-from spvnode.inputs import parse_checkpoint
+from spvnode.inputs import parse_checkpoint, placed_problem
+from spvnode.places import CONFIG_NAME
+from spvnode.types import hash_hex
 
-CONFIG_NAME = "spvnode.toml"
 CONFIG_VARIABLE = "SPVNODE_CONFIG"
 MAX_CONFIG_BYTES = 1 << 20
 """A config file is a page or two; a wrong path may be a video."""
@@ -33,8 +34,10 @@ RESERVED_ENV = frozenset({CONFIG_VARIABLE, "SPVNODE_KERNELS", "SPVNODE_SHA256"})
 TEST_PREFIX = "SPVNODE_TEST_"
 """Variables of the test-suite, which a daemon under test inherits."""
 
-_WHERE = re.compile(r"(?P<problem>.*) - at `\$\.?(?P<path>[^`]*)`\Z", re.DOTALL)
 _UNKNOWN = re.compile(r"Object contains unknown field `(?P<key>[^`]*)`")
+_MISSING = re.compile(r"Object missing required field `(?P<key>[^`]*)`")
+_WORDS = {"Expected object": "Expected table", "got object": "got table", "Expected bool": "Expected true or false"}
+"""msgspec's words for what TOML and the environment call otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +87,10 @@ def file_layer(path: Path, *, required: bool) -> Layer:
         if required:
             raise InputError(str(path), "no such file") from error
         return Layer({}, str)
+    except NotADirectoryError as error:
+        # Unless the file was named, nobody has heard of it: the data directory is what is wrong.
+        field, problem = (str(path), "") if required else ("datadir", f"{path.parent}: ")
+        raise InputError(field, f"{problem}{error.strerror}") from error
     except OSError as error:
         raise InputError(str(path), str(error.strerror)) from error
     if len(raw) > MAX_CONFIG_BYTES:
@@ -113,7 +120,7 @@ def env_layer(environ: Mapping[str, str]) -> Layer:
 def checkpoint_values(text: str, field: str) -> dict[str, Any]:
     """``NETWORK:HEIGHT:HASH`` as a ``[[checkpoint]]`` table."""
     given = parse_checkpoint(text, field, with_network=True)
-    return {"network": given.network, "height": given.height, "hash": given.hash[::-1].hex()}
+    return {"network": given.network, "height": given.height, "hash": hash_hex(given.hash)}
 
 
 def _convert(values: Mapping[str, Any], spell: Callable[[str], str], *, strict: bool) -> Config:
@@ -130,12 +137,14 @@ def _convert(values: Mapping[str, Any], spell: Callable[[str], str], *, strict: 
 
 def _explain(message: str) -> tuple[str, str]:
     """msgspec's one-line message as (key, problem)."""
-    where = _WHERE.match(message)
-    path, problem = (where["path"], where["problem"]) if where else ("", message)
-    unknown = _UNKNOWN.match(problem)
-    if unknown:
-        return (f"{path}.{unknown['key']}" if path else unknown["key"]), "unknown key"
-    return path or "config", problem.replace("`", "")
+    path, problem = placed_problem(message)
+    for pattern, meaning in ((_UNKNOWN, "unknown key"), (_MISSING, "missing")):
+        if found := pattern.match(problem):
+            return (f"{path}.{found['key']}" if path else found["key"]), meaning
+    problem = problem.replace("`", "")
+    for theirs, ours in _WORDS.items():
+        problem = problem.replace(theirs, ours)
+    return path or "config", problem
 
 
 def _type_of(key: str) -> Any:

@@ -1,7 +1,7 @@
-"""Writes the pages of docs/ that must not lie: limits, state machine. ``--check`` only tells whether they are true.
+"""Writes the pages of docs/ that must not lie: limits, state machine, RPC, command line. ``--check`` only tells whether
+they are true.
 
-The limits page is read off the source: every module constant that holds a number and carries a docstring. (The RPC
-reference is written from its method registry by ``spvnode.rpc.docs``.)
+The limits page is read off the source: every module constant that holds a number and carries a docstring.
 """
 
 from __future__ import annotations

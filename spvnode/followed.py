@@ -25,12 +25,13 @@ from spvnode.errors import InputError
 from spvnode.following import Outcome
 from spvnode.memory import trim
 from spvnode.opening import checkpoint_of, record_of
+from spvnode.store.errors import StoreDamaged
 from spvnode.store.folder import store_path
 from spvnode.store.headers import HeaderStore
 from spvnode.sync import events as ev
 from spvnode.sync.driver import Driver
 from spvnode.sync.source import Items, Source
-from spvnode.types import HEADER_SIZE, Height, Work
+from spvnode.types import HEADER_SIZE, Height, Work, hash_hex
 
 RETRY_CHECKPOINT = 5.0
 """Seconds between rounds of asking every peer for the checkpoint's header."""
@@ -66,6 +67,7 @@ class Followed:
         self._sync = sync
         self._pool = pool
         self._clock = clock
+        self._fresh = False  # opened, and not run since
         self._claims: dict[str, ev.PeerTip] = {}
         self._claimed = trio.Event()
 
@@ -93,6 +95,7 @@ class Followed:
         if self.store.start is not None:
             self._load(checkpoint_of(self.store.start))
             self._agree()
+        self._fresh = True
 
     def close(self) -> None:
         """Lets go of the store."""
@@ -117,13 +120,14 @@ class Followed:
             return
         stored = headers.block_hash(Height(wanted.height))
         if stored != wanted.block_hash:
-            raise InputError("checkpoint", f"height {wanted.height} is {stored[::-1].hex()} in {self.datadir}")
+            raise InputError("checkpoint", f"height {wanted.height} is {hash_hex(stored)} in {self.datadir}")
 
     # -- what others tell
 
     def judge_tip(self, height: int, header: bytes) -> bool | None:
-        """A gossiped tip: True when it keeps every rule where our chain ends, False when it lacks its proof of work,
-        None when it lies elsewhere (one of us is behind)."""
+        """A gossiped tip: True when it is news that keeps every rule where our chain ends, False when it lacks its
+        proof of work, None when it lies elsewhere (one of us is behind), or is known, and was passed on by then: old
+        headers have their proof of work, too, and must not go round the mesh for nothing."""
         raw = Header(header)
         target = target_of(raw.bits, self.params.pow_limit)
         if target is None or int.from_bytes(raw.hash, "little") > target:
@@ -131,7 +135,9 @@ class Followed:
         chain = self.chain
         if chain is None or not -GOSSIP_DEPTH <= height - chain.tip.height <= 1:
             return None
-        return True if chain.plan(header, int(self._clock())).outcome is not Outcome.REJECTED else None
+        verdict = chain.plan(header, int(self._clock()))
+        news = verdict.outcome in (Outcome.EXTENDS, Outcome.REORGANIZES, Outcome.FORK)
+        return True if news and verdict.last == height else None
 
     # -- following
 
@@ -147,8 +153,9 @@ class Followed:
 
     async def run(self) -> None:
         """Follows until cancelled. When run again after a failure, it begins with a store opened anew."""
-        if self.driver is not None or self.store is None:
-            await trio.to_thread.run_sync(self._reopen)
+        if not self._fresh:
+            await self._reopen()
+        self._fresh = False
         if self.chain is None:
             await self._await_checkpoint()
         if self.chain is None:
@@ -161,46 +168,58 @@ class Followed:
             in_flight=self._sync.in_flight,
             jitter=random.random,
             clock=self._clock,
+            broken=StoreDamaged,
         )
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.driver.run)
-            for claim in list(self._claims.values()):
-                await self.driver.post(claim)
+            for peer, claim in list(self._claims.items()):
+                if self._claims.get(peer) is claim:  # else newer news of that peer has overtaken us
+                    await self.driver.post(claim)
 
-    def _reopen(self) -> None:
-        self.close()
-        self.open()
+    async def _reopen(self) -> None:
+        """First the views go: nobody may come upon a store that is being closed."""
+        store, self.store, self.chain, self.driver = self.store, None, None, None
+        if store is not None:
+            await trio.to_thread.run_sync(store.close)
+        await trio.to_thread.run_sync(self.open)
 
     async def _await_checkpoint(self) -> None:
-        """Asks every peer that can have it, until one sends the header that hashes to the checkpoint."""
+        """Asks every peer that can have it, until one sends the header that hashes to the checkpoint. One that has
+        another there is asked again when it has another tip."""
+        denied: dict[str, ev.PeerTip] = {}
         while self.chain is None:
             self._claimed = trio.Event()
-            for claim in list(self._claims.values()):
-                await self._ask_checkpoint(claim)
+            denied = {peer: claim for peer, claim in denied.items() if peer in self._claims}
+            for peer, claim in list(self._claims.items()):
+                if denied.get(peer) is not claim and await self._denies_checkpoint(claim):
+                    denied[peer] = claim
                 if self.chain is not None:
                     return
             with trio.move_on_after(RETRY_CHECKPOINT):
                 await self._claimed.wait()
 
-    async def _ask_checkpoint(self, claim: ev.PeerTip) -> None:
+    async def _denies_checkpoint(self, claim: ev.PeerTip) -> bool:
+        """Asks for the checkpoint's header and begins the chain with it. True where the peer has another one: its
+        fault, or the operator's, so nobody is scored for it."""
         wanted, store = self.checkpoint, self.store
         if wanted is None or store is None or not claim.base <= wanted.height <= claim.tip.height:
-            return
+            return False
         reply: Items | RemoteFault | None = None
         with trio.move_on_after(self._sync.deadline):
             reply = await self._source.fetch_range(claim.peer, Height(wanted.height), 1)
         if isinstance(reply, RemoteFault):
             await self._source.report(reply)
         elif reply is None:
-            await self._blame(claim.peer, FaultReason.TIMEOUT, "no checkpoint header")
+            fault = RemoteFault(FaultReason.TIMEOUT, claim.peer, "no checkpoint header", self.params.name)
+            await self._source.report(fault)
         elif len(reply.items) != HEADER_SIZE or header_hash(reply.items) != wanted.block_hash:
-            await self._blame(claim.peer, FaultReason.UNLINKED, f"another header at checkpoint {wanted.height}")
+            log.warning("a peer has another block at the checkpoint", network=self.params.name, peer=claim.peer,
+                        height=wanted.height, hash=hash_hex(header_hash(reply.items)))  # fmt: skip
+            return True
         else:
             work = Work(wanted.work or 0)
             start = Checkpoint(Height(wanted.height), wanted.block_hash, reply.items, work, wanted.peak_hashes)
             check_checkpoint(self.params, start)
             await trio.to_thread.run_sync(store.set_start, record_of(start))
             await trio.to_thread.run_sync(self._load, start)
-
-    async def _blame(self, peer: str, reason: FaultReason, evidence: str) -> None:
-        await self._source.report(RemoteFault(reason, peer, evidence, self.params.name))
+        return False

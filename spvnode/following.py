@@ -45,5 +45,7 @@ class Verdict:
     change: object = None
     reason: str = ""
     """For REJECTED: the broken rule, in the field's name for it (``high-hash``, ``prev-blk-not-found``)."""
+    last: int = -1
+    """Unless REJECTED: number of the last item in its chain."""
     index: int = 0
     """For REJECTED: position in the run of the first offending item."""

@@ -18,21 +18,31 @@ from typing import BinaryIO, Protocol
 
 from spvnode.bitcoin.header import Header, header_hash
 from spvnode.bitcoin.packing import pack_params
-from spvnode.bitcoin.params import ChainParams
+from spvnode.bitcoin.params import NETWORKS, ChainParams
 from spvnode.bitcoin.rules import MAX_FUTURE_BLOCK_TIME, Reason
-from spvnode.bitcoin.start import HASH_SIZE, Checkpoint, check_checkpoint, genesis_of, start_context
+from spvnode.bitcoin.start import Checkpoint, check_checkpoint, genesis_of, start_context
 from spvnode.bitcoin.stored import StoredChain
 from spvnode.bitcoin.validation import check_run
 from spvnode.errors import InputError
 from spvnode.following import Outcome
 from spvnode.inputs import CheckpointInput
-from spvnode.types import HEADER_SIZE, Hash32, Height
+from spvnode.rpc.limits import MAX_IMPORT_HEADERS
+from spvnode.types import HASH_SIZE, HEADER_SIZE, Hash32, Height, hash_hex
 
-CHUNK_HEADERS = 8_064
-"""Headers checked, and committed, at once: 645,120 bytes; also what one ``importheaders`` takes."""
+CHUNK_HEADERS = MAX_IMPORT_HEADERS
+"""Headers checked, and committed, at once: what one ``importheaders`` takes."""
 BUNDLED = "@bundled"
 """In place of a file's name: the headers that ship with this package."""
 _BUNDLED_FILES = {"bitcoin": Path(__file__).parent / "data" / "bitcoin-0-32259.headers.xz"}
+
+_NOT_HEADERS = {
+    b"\xfd7zXZ\0": "an xz archive",
+    b"\x1f\x8b": "a gzip archive",
+    b"BZh": "a bzip2 archive",
+    b"PK\x03\x04": "a zip archive",
+    b"\x28\xb5\x2f\xfd": "a zstd archive",
+}
+"""First bytes of what people name by mistake. Looked at only to word the refusal of a file."""
 
 Progress = Callable[[str, int, int], None]
 """Called with the name of the pass, headers done, and headers in all."""
@@ -97,8 +107,10 @@ class HeaderFile:
     def _open(self) -> BinaryIO:
         if self.content is not None:
             return io.BytesIO(self.content)
-        if not stat.S_ISREG(self.path.stat().st_mode):
-            raise InputError("FILE", f"{self.path} is no regular file; it is read twice")
+        mode = self.path.stat().st_mode
+        if not stat.S_ISREG(mode):
+            kind = "a directory" if stat.S_ISDIR(mode) else "a pipe or device, which cannot be read twice"
+            raise InputError("FILE", f"{self.path} is {kind}; it must be a regular file")
         return self.path.open("rb")
 
 
@@ -120,10 +132,12 @@ class Checked:
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """What an import did: ``known`` headers were there before, ``accepted`` are new."""
+    """What an import did: ``known`` headers were there before, ``accepted`` are new; ``below`` of the known ones lie
+    under the store's start and were checked, but are not stored."""
 
     checked: Checked
     known: int
+    below: int
     accepted: int
     seconds: float
     tip_height: Height
@@ -139,7 +153,7 @@ def check_file(
     chunk = next(chunks, b"")
     if len(chunk) < HEADER_SIZE:
         raise InputError("FILE", f"{file.path}: {len(chunk)} bytes hold no header of {HEADER_SIZE}")
-    start, first = _begin(params, begin, chunk[:HEADER_SIZE])
+    start, first = _begin(params, begin, chunk[:HEADER_SIZE], file.path)
     check = _Pass(params, start, int(now) + MAX_FUTURE_BLOCK_TIME)
     count = 1 - (first - start.height)  # the start itself is known by its hash
     chunk = chunk[count * HEADER_SIZE :]
@@ -154,24 +168,38 @@ def check_file(
     return Checked(start, first, count, 0)
 
 
-def _begin(params: ChainParams, begin: CheckpointInput | Checkpoint | None, header: bytes) -> tuple[Checkpoint, Height]:
+def _begin(
+    params: ChainParams, begin: CheckpointInput | Checkpoint | None, header: bytes, path: Path
+) -> tuple[Checkpoint, Height]:
     """What the file rests on, and the height of its first header."""
     if begin is None:
         if header == params.genesis_header:
             return genesis_of(params), Height(0)
         if Header(header).prev_hash == params.genesis_hash:
             return genesis_of(params), Height(1)
-        problem = f"its first header is not {params.name}'s genesis; name where it begins: --checkpoint HEIGHT:HASH"
-        raise InputError("FILE", problem)
+        raise InputError("FILE", f"{path}: {_foreign(params, header)}")
     found = header_hash(header)
     if found != begin.hash:
-        raise InputError("--checkpoint", f"the file's first header has the hash {found[::-1].hex()}")
+        raise InputError("--checkpoint", f"the file's first header has the hash {hash_hex(found)}")
     start = begin if isinstance(begin, Checkpoint) else Checkpoint(begin.height, begin.hash, header)
     try:
         check_checkpoint(params, start)
     except InputError as error:
         raise InputError("--checkpoint", error.problem) from error
     return start, start.height
+
+
+def _foreign(params: ChainParams, first: bytes) -> str:
+    """Why a file that begins with these 80 bytes does not begin at the genesis of ``params``, as far as they tell."""
+    for other in NETWORKS.values():
+        if first == other.genesis_header or Header(first).prev_hash == other.genesis_hash:
+            return f"begins with {other.name}'s genesis, not {params.name}'s; is it --network {other.name}?"
+    for magic, what in _NOT_HEADERS.items():
+        if first.startswith(magic):
+            return f"is {what}; unpack it first: raw headers of {HEADER_SIZE} bytes are wanted"
+    if all(byte in b"0123456789abcdefABCDEF \r\n" for byte in first):
+        return f"is hex text; raw headers of {HEADER_SIZE} bytes are wanted (xxd -r -p makes them)"
+    return f"its first header is not {params.name}'s genesis; name where it begins: --checkpoint HEIGHT:HASH"
 
 
 class _Pass:
@@ -195,7 +223,7 @@ class _Pass:
                 break
         if reason is not None:
             offset = (bad - first) * HEADER_SIZE
-            name = header_hash(headers[offset : offset + HEADER_SIZE])[::-1].hex()
+            name = hash_hex(header_hash(headers[offset : offset + HEADER_SIZE]))
             raise InputError("FILE", f"header {bad} ({name}) breaks the rule {reason}; nothing was stored")
 
 
@@ -212,7 +240,8 @@ def store_file(file: HeaderFile, checked: Checked, target: Target, progress: Pro
         target.commit(run, last=done == checked.count)
         progress("storing", done, checked.count)
     tip = target.tip_height
-    return Imported(checked, known, done - known, time.monotonic() - started, tip, target.block_hash(tip))
+    below = min(known, max(0, target.base - checked.first))
+    return Imported(checked, known, below, done - known, time.monotonic() - started, tip, target.block_hash(tip))
 
 
 def known_headers(file: HeaderFile, checked: Checked, target: Target) -> int:

@@ -14,6 +14,7 @@ from spvnode.errors import InputError
 from spvnode.followed import Followed
 from spvnode.following import Outcome
 from spvnode.sync.table import State
+from spvnode.types import hash_hex
 from spvnode.version import VERSION
 from spvnode.view import Readiness
 
@@ -105,7 +106,7 @@ class Node:
             "the tip has less than the minimum chain work":
                 chain.work_known and chain.chainwork(chain.tip_height) < chain.minimum_chain_work,
             f"synchronising: {ours.state}": bool(ours.peers.leaders(ours.tip)),
-            f"the tip is {age:.0f} s old, stale after {stale_after}":
+            f"the tip is {span(age)} old, stale after {span(stale_after)}":
                 not chain.params.no_retargeting and age > stale_after,
             "the clock is behind the tip": age < -CLOCK_AHEAD,
         }  # fmt: skip
@@ -132,8 +133,16 @@ class Node:
         if verdict.outcome is Outcome.REJECTED:
             raise InputError("headers", f"header {verdict.index} of the run: {verdict.reason}")
         tip = driver.chain.tip
-        return {"accepted": verdict.items, "height": tip.height, "bestblockhash": tip.hash[::-1].hex(),
+        return {"accepted": verdict.items, "height": tip.height, "bestblockhash": hash_hex(tip.hash),
                 "advanced": tip.height - before}  # fmt: skip
+
+
+def span(seconds: float) -> str:
+    """A time span for people: two digits or so, in the unit that fits."""
+    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if abs(seconds) >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
 
 
 def _peer(number: int, peer: PeerInfo, network: str) -> Mapping[str, Any]:
@@ -143,6 +152,7 @@ def _peer(number: int, peer: PeerInfo, network: str) -> Mapping[str, Any]:
         "id": number,
         "peer_id": peer.id,
         "addr": peer.addr,
+        "subver": peer.agent,
         "inbound": peer.inbound,
         "connection_type": "manual" if peer.static else "inbound" if peer.inbound else "outbound-full-relay",
         "conntime": int(peer.since),
@@ -150,7 +160,7 @@ def _peer(number: int, peer: PeerInfo, network: str) -> Mapping[str, Any]:
         "bytesrecv": peer.bytes_received,
         "bytessent": peer.bytes_sent,
         "synced_headers": tip.tip_height,
-        "bestblockhash": tip.tip_hash[::-1].hex(),
+        "bestblockhash": hash_hex(tip.tip_hash),
         "headers_received": peer.headers_received,
         "headers_served": peer.headers_served,
         "score": round(peer.score, 1),

@@ -15,7 +15,7 @@ PROTOCOL_REVISION = 1
 """``version`` in our hello."""
 
 
-class Source(Protocol):
+class ChainHolder(Protocol):
     """Whatever has the chain, once there is one."""
 
     @property
@@ -31,7 +31,7 @@ class Served:
     """``p2p.mesh.serving.Provider`` over one chain, looked up at each call: it may not have begun yet, and a finished
     backfill replaces it."""
 
-    def __init__(self, source: Source, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, source: ChainHolder, clock: Callable[[], float] = time.time) -> None:
         self._source = source
         self._clock = clock
 

@@ -5,15 +5,17 @@ The firewall of last resort. A defect in one service (the mesh library, say) cos
 
 from __future__ import annotations
 
+import random
 from collections.abc import Awaitable, Callable
 
 import structlog
 import trio
 
+from p2p.backoff import Backoff
 from spvnode.errors import InputError
 
 RESTART_FIRST = 0.5
-"""Seconds before the first restart."""
+"""Seconds before the first restart, at most."""
 RESTART_CAP = 30.0
 """Seconds at most between restarts."""
 HEALTHY_AFTER = 60.0
@@ -24,7 +26,7 @@ log = structlog.get_logger("supervise")
 
 async def supervise(name: str, service: Callable[[], Awaitable[None]]) -> None:
     """Runs ``service`` until it returns; restarts it when it raises. InputError and cancellation pass through."""
-    failures = 0
+    backoff = Backoff(RESTART_FIRST, RESTART_CAP, random.Random())  # noqa: S311 - spreads restarts, hides nothing
     while True:
         started = trio.current_time()
         try:
@@ -32,9 +34,9 @@ async def supervise(name: str, service: Callable[[], Awaitable[None]]) -> None:
         except* InputError:
             raise  # nothing that waiting could mend: the operator has to
         except* Exception:  # the last firewall: logged whole, and tried again
-            failures = 0 if trio.current_time() - started > HEALTHY_AFTER else failures
-            log.exception("service failed", service=name, failures=failures + 1)
+            if trio.current_time() - started > HEALTHY_AFTER:
+                backoff.reset()
+            log.exception("service failed", service=name)
         else:
             return
-        await trio.sleep(min(RESTART_CAP, RESTART_FIRST * 2 ** min(failures, 16)))
-        failures += 1
+        await trio.sleep(backoff.next())

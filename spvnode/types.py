@@ -16,8 +16,25 @@ Height = NewType("Height", int)
 Work = NewType("Work", int)
 """Expected number of hashes, 0 .. 2**256 - 1."""
 
+HASH_SIZE = 32
+"""Bytes of a SHA-256d digest."""
 HEADER_SIZE = 80
 """Bytes of a serialized Bitcoin block header."""
+PREV_HASH = slice(4, 36)
+"""Where a serialized header names its parent (``hashPrevBlock``)."""
+
+
+def hash_hex(block_hash: bytes) -> str:
+    """A hash as explorers and Core write it: reversed hex."""
+    return block_hash[::-1].hex()
+
+
+def hash_from_hex(text: str) -> Hash32:
+    """The inverse of ``hash_hex``; ValueError unless 64 hex digits."""
+    raw = bytes.fromhex(text)
+    if len(raw) != HASH_SIZE:
+        raise ValueError(f"hash: {len(raw)} bytes, expected {HASH_SIZE}")
+    return Hash32(raw[::-1])
 
 
 class CommitKind(StrEnum):

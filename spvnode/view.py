@@ -87,9 +87,6 @@ class ChainView(Protocol):
     def median_time(self, height: Height) -> int:
         """Median time past including ``height``, Unix seconds."""
 
-    def difficulty(self, height: Height) -> float:
-        """Difficulty as Core prints it: easiest target on the network's ``00000000ffff`` scale over this target."""
-
     def branches(self) -> Sequence[BranchTip]:
         """Competing tips."""
 

@@ -20,8 +20,6 @@ static inline void u256_put(uint8_t *p, const u256 *x) {
     }
 }
 
-static inline int u256_is_zero(const u256 *x) { return !(x->limb[0] | x->limb[1] | x->limb[2] | x->limb[3]); }
-
 /* a > b. The top limb decides nearly always. */
 static inline int u256_above(const u256 *a, const u256 *b) {
     for (int i = 3; i > 0; i--) {

@@ -24,7 +24,7 @@ def open_host(
     config: HostConfig,
     *,
     limits: Limits = DEFAULT_LIMITS,
-    agent: str | None = None,
+    agent: str = "spvnode",
     without: Collection[str] = (),
 ) -> AbstractAsyncContextManager[LibP2PHost]:
     """Run a host as long as the context lasts: ``async with open_host(HostConfig(path)) as host``.
@@ -34,14 +34,4 @@ def open_host(
     """
     from p2p.host.host import run_host  # noqa: PLC0415 - see above
 
-    return run_host(config, limits, default_agent() if agent is None else agent, without)
-
-
-def default_agent() -> str:
-    """``spvnode/<version>``, or ``spvnode`` when the package runs from a bare tree."""
-    import importlib.metadata  # noqa: PLC0415 - 20 ms, for one line
-
-    try:
-        return f"spvnode/{importlib.metadata.version('spvnode')}"
-    except importlib.metadata.PackageNotFoundError:
-        return "spvnode"
+    return run_host(config, limits, agent, without)

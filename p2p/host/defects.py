@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Defect:
+    """One place in the library that is wrong."""
+
     where: str
     """File in the libp2p package, and line."""
     code: str

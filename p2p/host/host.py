@@ -60,6 +60,7 @@ class _Peer:
             addr=self.addr,
             inbound=self.conn.inbound,
             opened_at=self.conn.opened_at,
+            agent=self.said.agent,
             listen_addrs=self.said.listen_addrs,
             bytes_in=self.bytes_in,
             bytes_out=self.bytes_out,
@@ -83,9 +84,11 @@ class LibP2PStream:
 
     @property
     def peer(self) -> str:
+        """See ``Stream``."""
         return self._peer.conn.peer
 
     async def read_exactly(self, count: int) -> bytes:
+        """See ``Stream``."""
         parts: list[bytes] = []
         left = count
         while left:
@@ -100,6 +103,7 @@ class LibP2PStream:
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     async def write(self, data: bytes) -> None:
+        """See ``Stream``."""
         try:
             await self._muxed.write(data)
         except (MuxedStreamError, IOException) as error:
@@ -107,9 +111,11 @@ class LibP2PStream:
         self._peer.bytes_out += len(data)
 
     async def close(self) -> None:
+        """See ``Stream``."""
         await self._stream.close()
 
     async def reset(self) -> None:
+        """See ``Stream``."""
         await self._stream.reset()
 
 
@@ -130,16 +136,19 @@ class LibP2PHost:
 
     @property
     def peer_id(self) -> str:
+        """See ``Host``."""
         return str(self._node.peer_id)
 
     @property
     def addrs(self) -> list[str]:
+        """See ``Host``."""
         bound = [str(addr) for addr in self._node.get_transport_addrs()]
         return [f"{addr}/p2p/{self.peer_id}" for listener in bound for addr in reachable(listener)]
 
     # Connections.
 
     async def connect(self, addr: str) -> str:
+        """See ``Host``."""
         try:
             target = parse_address(addr)
             peer_id = ID.from_base58(target.peer)
@@ -168,14 +177,17 @@ class LibP2PHost:
             raise DialFailed(f"{addr}: {_why(error)}") from error
 
     async def disconnect(self, peer: str) -> None:
+        """See ``Host``."""
         known = self._peers.get(peer)
         if known is not None:
             await self._node.swarm.close_peer(known.conn.muxed_conn.peer_id)
 
     def on_peer(self, callback: PeerCallback) -> None:
+        """See ``Host``."""
         self._callbacks.append(callback)
 
     def connections(self) -> list[ConnectionInfo]:
+        """See ``Host``."""
         return [peer.info() for peer in self._peers.values()]
 
     def _changed(self, conn: MeshConn, connected: bool) -> None:
@@ -203,6 +215,7 @@ class LibP2PHost:
     # Streams.
 
     async def open_stream(self, peer: str, protocol: str) -> LibP2PStream:
+        """See ``Host``."""
         known = self._peers.get(peer)
         if known is None:
             raise StreamRefused(f"not connected to {peer}")
@@ -216,6 +229,8 @@ class LibP2PHost:
         return LibP2PStream(stream, known)
 
     def handle(self, protocol: str, handler: StreamHandler) -> None:
+        """See ``Host``."""
+
         async def serve(stream: Any) -> None:
             known = self._peers.get(str(stream.muxed_conn.peer_id))
             if known is not None:
@@ -245,9 +260,12 @@ class LibP2PHost:
     # Gossip.
 
     async def publish(self, topic: str, data: bytes) -> None:
+        """See ``Host``."""
         await self._node.pubsub.publish(topic, data)
 
     def subscribe(self, topic: str, validator: Validator, on_message: MessageCallback) -> None:
+        """See ``Host``."""
+
         def validate_and_deliver(forwarder: ID, message: Any) -> bool:
             if forwarder == self._node.peer_id:
                 return True

@@ -21,8 +21,8 @@ def parse_listen(text: str) -> tuple[str, int]:
         address = ipaddress.ip_address(parts[2])
     except ValueError as error:
         raise ListenError(f"{text!r}: {error}") from None
-    if address.version != FAMILIES[parts[1]]:
-        raise ListenError(f"{text!r}: {parts[2]} is no {parts[1]} address")
+    if address.version != FAMILIES[parts[1]] or "%" in parts[2]:  # a multiaddr has no place for a scope id
+        raise ListenError(f"{text!r}: {parts[2]!r} is no {parts[1]} address")
     if not (parts[4].isascii() and parts[4].isdigit() and len(parts[4]) <= 5 and int(parts[4]) <= 65_535):
         raise ListenError(f"{text!r}: TCP port {parts[4]!r} is outside 0..65535")
     return str(address), int(parts[4])

@@ -24,6 +24,8 @@ NO_PAYLOAD = memoryview(b"")
 
 
 class Kind(IntEnum):
+    """Frame types (hashicorp/yamux spec.md, "Type Field")."""
+
     DATA = 0
     WINDOW_UPDATE = 1
     PING = 2

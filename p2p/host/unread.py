@@ -10,7 +10,8 @@ class Holder(Protocol):
 
     unread: int
 
-    def abort(self, why: str) -> None: ...
+    def abort(self, why: str) -> None:
+        """Ends it now."""
 
 
 class UnreadBudget:
@@ -26,6 +27,7 @@ class UnreadBudget:
         self._holders: set[Holder] = set()
 
     def join(self, holder: Holder) -> None:
+        """A connection begins; it holds nothing yet."""
         self._holders.add(holder)
 
     def leave(self, holder: Holder) -> None:

@@ -11,6 +11,7 @@ from p2p.bucket import TokenBucket
 from p2p.mesh.codec import Hello
 from p2p.mesh.serving import Allowance, HeadersServer
 from p2p.mesh.session import Session
+from p2p.port import ConnectionInfo
 
 Network: TypeAlias = str
 
@@ -35,6 +36,8 @@ class PeerInfo:
     """What it has, by network, for every session that stands."""
     score: float
     """Fault points; 100 is too many."""
+    agent: str
+    """What it calls its software; untrusted."""
     bytes_received: int
     bytes_sent: int
     headers_received: int
@@ -88,7 +91,8 @@ class Peer:
         if session is not None:
             session.stop()
 
-    def info(self, score: float, bytes_received: int, bytes_sent: int) -> PeerInfo:
+    def info(self, score: float, connection: ConnectionInfo | None) -> PeerInfo:
+        """The row of ``getpeerinfo``; ``connection`` is None in the moment in which it ends."""
         received = sum(session.headers_received for session in self.sessions.values())
         served = sum(server.headers_served for servers in self.servers.values() for server in servers)
         return PeerInfo(
@@ -99,8 +103,9 @@ class Peer:
             since=self.since,
             tips={network: session.hello for network, session in self.sessions.items()},
             score=score,
-            bytes_received=bytes_received,
-            bytes_sent=bytes_sent,
+            agent=connection.agent if connection else "",
+            bytes_received=connection.bytes_in if connection else 0,
+            bytes_sent=connection.bytes_out if connection else 0,
             headers_received=self.headers_received + received,
             headers_served=self.headers_served + served,
             last_useful=self.last_useful,

@@ -201,8 +201,7 @@ class Mesh:
         return [self._info(peer, traffic.get(peer.id), now) for peer in self._roster.peers.values()]
 
     def _info(self, peer: Peer, connection: ConnectionInfo | None, now: float) -> PeerInfo:
-        received, sent = (connection.bytes_in, connection.bytes_out) if connection else (0, 0)
-        return peer.info(self._scores.score(peer.id, now), received, sent)
+        return peer.info(self._scores.score(peer.id, now), connection)
 
     def _session(self, peer: str, network: str) -> Session | None:
         state = self._roster.peers.get(peer)

@@ -12,13 +12,10 @@ from dataclasses import dataclass
 from merkle.hashing import sha256d_headers
 from spvnode.bitcoin.chain import HeaderChain
 from spvnode.bitcoin.changes import Rejected
-from spvnode.bitcoin.header import PREV_HASH_END
 from spvnode.bitcoin.params import ChainParams
 from spvnode.bitcoin.reads import HeaderReader
 from spvnode.bitcoin.rules import Reason
-from spvnode.types import HEADER_SIZE, Hash32, Height, SideBranch
-
-HASH_SIZE = 32
+from spvnode.types import HASH_SIZE, HEADER_SIZE, PREV_HASH, Hash32, Height, SideBranch
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +28,7 @@ class Anchor:
     @classmethod
     def of(cls, height: Height, header: bytes) -> Anchor:
         """The anchor that the header at ``height`` makes."""
-        return cls(height, Hash32(header[4:PREV_HASH_END]))
+        return cls(height, Hash32(header[PREV_HASH]))
 
 
 def check_backfill_run(params: ChainParams, anchor: Anchor, headers: bytes) -> Anchor | Rejected:
@@ -44,7 +41,7 @@ def check_backfill_run(params: ChainParams, anchor: Anchor, headers: bytes) -> A
         return Rejected(Reason.BAD_LENGTH, 0, f"{len(headers)} bytes are not 1 to {anchor.height} headers")
     hashes = sha256d_headers(headers)
     start = Height(anchor.height - total)
-    parents = [headers[at + 4 : at + PREV_HASH_END] for at in range(HEADER_SIZE, len(headers), HEADER_SIZE)]
+    parents = [headers[at : at + HEADER_SIZE][PREV_HASH] for at in range(HEADER_SIZE, len(headers), HEADER_SIZE)]
     wanted = b"".join([*parents, anchor.prev_hash])
     if hashes != wanted:
         broken = _last_difference(hashes, wanted)

@@ -12,12 +12,11 @@ from dataclasses import dataclass, replace
 
 from spvnode.bitcoin.branches import Limits
 from spvnode.bitcoin.changes import Accepted, Change, Duplicate, Effective, ExtendedFork, Rejected
-from spvnode.bitcoin.header import PREV_HASH_END
 from spvnode.bitcoin.params import ChainParams
 from spvnode.bitcoin.reads import ChainReads, HeaderReader
 from spvnode.bitcoin.rules import NO_TIME_LIMIT, Reason
 from spvnode.bitcoin.start import Checkpoint, genesis_of
-from spvnode.types import HEADER_SIZE, CommitKind, Hash32, HeaderCommit, Height, SideBranch
+from spvnode.types import HEADER_SIZE, PREV_HASH, CommitKind, Hash32, HeaderCommit, Height, SideBranch
 
 LOAD_HEADERS = 8_064
 """Headers checked in one step while loading (0.6 MB): enough that the cost of a step does not show."""
@@ -38,7 +37,8 @@ class HeaderChain(ChainReads):
     """The main chain of ``params`` in ``reader`` (the store), from ``start`` on, with the tree of its competitors.
 
     Raises ``spvnode.errors.InputError`` for a checkpoint that cannot start this network. A fresh chain consists of its
-    start alone: the caller commits ``initial_commit()`` to an empty store, and calls ``load`` on a filled one.
+    start alone, which its store must hold as well (``initial_commit``, or ``HeaderStore.set_start``); ``load`` takes in
+    what else the store holds.
     """
 
     def __init__(
@@ -139,7 +139,7 @@ class HeaderChain(ChainReads):
             headers = headers[HEADER_SIZE:]
         if not headers:
             return None
-        if headers[4:PREV_HASH_END] != self.tip_hash:
+        if headers[PREV_HASH] != self.tip_hash:
             return Reason.PREV_NOT_FOUND
         change = self.plan(headers, NO_TIME_LIMIT)
         if isinstance(change, Rejected):

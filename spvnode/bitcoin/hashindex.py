@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 
 import native
 from native import BytesLike
-
-HASH_SIZE = 32
+from spvnode.types import HASH_SIZE
 
 
 class DictHashIndex:
@@ -28,14 +27,17 @@ class DictHashIndex:
 
     @property
     def tip(self) -> int:
+        """Height of the last hash; ``base_height - 1`` when there is none."""
         return self.base_height + len(self._heights) - 1
 
     @property
     def nbytes(self) -> int:
+        """Memory taken, in bytes, estimated."""
         hashes_and_heights = len(self._heights) * (sys.getsizeof(bytes(HASH_SIZE)) + sys.getsizeof(2**31))
         return sys.getsizeof(self._heights) + hashes_and_heights
 
     def append(self, hashes: BytesLike) -> None:
+        """Adds n * 32 bytes of hashes at the heights after ``tip``. ValueError on a broken one."""
         data = bytes(hashes)
         if len(data) % HASH_SIZE:
             raise ValueError(f"hashes: {len(data)} bytes are no multiple of {HASH_SIZE}")
@@ -43,12 +45,14 @@ class DictHashIndex:
         self._heights.update((data[i : i + HASH_SIZE], start + i // HASH_SIZE) for i in range(0, len(data), HASH_SIZE))
 
     def truncate(self, height: int) -> None:
+        """Forgets the heights above ``height``; ValueError below ``base_height - 1``."""
         if height < self.base_height - 1:
             raise ValueError(f"height: {height} is below {self.base_height - 1}")
         while self.tip > height:
             self._heights.popitem()
 
     def candidates(self, hash32: BytesLike) -> tuple[int, ...]:
+        """The height of ``hash32``, or nothing. ValueError unless 32 bytes."""
         key = bytes(hash32)
         if len(key) != HASH_SIZE:
             raise ValueError(f"hash32: {len(key)} bytes, not {HASH_SIZE}")

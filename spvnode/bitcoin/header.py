@@ -7,20 +7,17 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from hashlib import sha256
 
-from spvnode.types import HEADER_SIZE, Hash32
+from merkle.hashing import sha256d
+from spvnode.types import HEADER_SIZE, PREV_HASH, Hash32
 
 HEADER_STRUCT = struct.Struct("<i32s32sIII")
 """version, hashPrevBlock, hashMerkleRoot, nTime, nBits, nNonce."""
 
-PREV_HASH_END = 36
-"""A header's ``hashPrevBlock`` is bytes 4..36."""
-
 
 def header_hash(raw: bytes) -> Hash32:
     """SHA-256d of one 80-byte header."""
-    return Hash32(sha256(sha256(raw).digest()).digest())
+    return Hash32(sha256d(raw))
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +42,13 @@ class Header:
 
     @property
     def prev_hash(self) -> Hash32:
-        return Hash32(self.raw[4:PREV_HASH_END])
+        """Hash of the block before it."""
+        return Hash32(self.raw[PREV_HASH])
 
     @property
     def merkle_root(self) -> Hash32:
-        return Hash32(self.raw[PREV_HASH_END:68])
+        """Root of the block's transactions."""
+        return Hash32(self.raw[36:68])
 
     @property
     def time(self) -> int:
@@ -63,8 +62,10 @@ class Header:
 
     @property
     def nonce(self) -> int:
+        """What its miner varied."""
         return int.from_bytes(self.raw[76:80], "little")
 
     @property
     def hash(self) -> Hash32:
+        """SHA-256d of the 80 bytes."""
         return header_hash(self.raw)

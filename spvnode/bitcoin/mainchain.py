@@ -19,7 +19,8 @@ class MainChain(Protocol):
         """Lowest stored height."""
 
     @property
-    def tip_height(self) -> Height: ...
+    def tip_height(self) -> Height:
+        """Highest committed height."""
 
     def headers(self, start: Height, count: int) -> bytes:
         """Up to ``count`` headers from ``start``, cut at the tip."""

@@ -8,20 +8,12 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from hashlib import sha256
 from types import MappingProxyType
 
-from spvnode.types import HEADER_SIZE, Hash32, Height, Work
+from merkle.hashing import sha256d
+from spvnode.types import HEADER_SIZE, Hash32, Height, Work, hash_from_hex
 
 _DAY = 24 * 60 * 60
-
-
-def hash_from_hex(text: str) -> Hash32:
-    """Internal byte order from the reversed hex that people and Core write; ValueError unless 64 hex digits."""
-    raw = bytes.fromhex(text)
-    if len(raw) != 32:
-        raise ValueError(f"hash: {len(raw)} bytes, expected 32")
-    return Hash32(raw[::-1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +45,7 @@ class ChainParams:
     def __post_init__(self) -> None:
         if len(self.genesis_header) != HEADER_SIZE:
             raise ValueError(f"genesis_header: {len(self.genesis_header)} bytes, expected {HEADER_SIZE}")
-        digest = sha256(sha256(self.genesis_header).digest()).digest()
-        object.__setattr__(self, "genesis_hash", Hash32(digest))
+        object.__setattr__(self, "genesis_hash", Hash32(sha256d(self.genesis_header)))
 
     @property
     def interval(self) -> int:

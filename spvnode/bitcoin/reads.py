@@ -14,11 +14,10 @@ from merkle.forest import Forest
 from merkle.hashing import sha256d_headers
 from spvnode.bitcoin.branches import Limits
 from spvnode.bitcoin.hashindex import HashIndex
-from spvnode.bitcoin.header import Header, header_hash
+from spvnode.bitcoin.header import header_hash
 from spvnode.bitcoin.locator import MAX_LOCATOR_HASHES, locator_heights
 from spvnode.bitcoin.packing import MEDIAN_TIME_SPAN
 from spvnode.bitcoin.params import ChainParams
-from spvnode.bitcoin.pow import difficulty
 from spvnode.bitcoin.rules import median_time_past
 from spvnode.bitcoin.start import Checkpoint, check_checkpoint, start_context
 from spvnode.bitcoin.tree import BlockTree
@@ -63,14 +62,17 @@ class ChainReads:
 
     @property
     def network(self) -> str:
+        """Its name."""
         return self.params.name
 
     @property
     def genesis_hash(self) -> Hash32:
+        """Of the network."""
         return self.params.genesis_hash
 
     @property
     def minimum_chain_work(self) -> Work:
+        """Of the network: below it nothing is believed complete."""
         return self.params.minimum_chain_work
 
     @property
@@ -87,14 +89,17 @@ class ChainReads:
 
     @property
     def base(self) -> Height:
+        """Lowest height that is held: genesis, or the checkpoint."""
         return self._start.height
 
     @property
     def tip_height(self) -> Height:
+        """Best height."""
         return self._tree.state.tip_height
 
     @property
     def tip_hash(self) -> Hash32:
+        """Best hash."""
         return self._tree.state.tip_hash
 
     @property
@@ -154,10 +159,6 @@ class ChainReads:
         self.header(height)  # KeyError outside base..tip
         return median_time_past(times_of(self.headers(first, height - first + 1)))
 
-    def difficulty(self, height: Height) -> float:
-        """Difficulty at ``height`` as Core prints it."""
-        return difficulty(Header(self.header(height)).bits)
-
     def branches(self) -> Sequence[BranchTip]:
         """Tips of the side branches, in order of first sight."""
         return [BranchTip(b.tip_height, b.tip_hash, len(b)) for b in self._tree.state.branches]
@@ -198,14 +199,13 @@ class ChainReads:
         """Our chain's locator, newest hash first."""
         return [self.block_hash(height) for height in locator_heights(self.tip_height, self.base)]
 
-    def headers_after_locator(self, hashes: Sequence[Hash32], limit: int) -> tuple[Height, bytes]:
+    def headers_after_locator(self, hashes: Sequence[Hash32], limit: int) -> tuple[Height, bytes] | None:
         """Up to ``limit`` headers after the first hash of ``hashes`` that is on our main chain, and their start.
 
-        Where none is: from the genesis on, as Core answers; from a checkpoint on nothing, for it could not connect.
+        Where none is: from the genesis on, as Core answers; None from a checkpoint on, for nothing could connect.
         """
         for block_hash in hashes[:MAX_LOCATOR_HASHES]:
             height = self.height_of(block_hash)
             if height is not None:
                 return Height(height + 1), self.headers(Height(height + 1), limit)
-        start = Height(self.base + 1)
-        return start, self.headers(start, limit) if self.base == 0 else b""
+        return (Height(1), self.headers(Height(1), limit)) if self.base == 0 else None

@@ -16,7 +16,7 @@ from native import BytesLike
 from spvnode.bitcoin.header import HEADER_STRUCT
 from spvnode.bitcoin.packing import MEDIAN_TIME_SPAN, PARAMS_STRUCT, RunContext
 from spvnode.bitcoin.pow import MAX_TARGET, block_proof, calculate_next_work, target_of
-from spvnode.types import HEADER_SIZE, Hash32, Height, Work
+from spvnode.types import HASH_SIZE, HEADER_SIZE, Hash32, Height, Work
 
 MAX_FUTURE_BLOCK_TIME = 2 * 60 * 60
 """Seconds that a header may be ahead of our clock."""
@@ -257,7 +257,7 @@ def check_run(
     ``headers`` is not whole or ``hashes_out`` too small.
     """
     total, odd = divmod(len(headers), HEADER_SIZE)
-    if odd or len(hashes_out) < 32 * total:
+    if odd or len(hashes_out) < HASH_SIZE * total:
         raise ValueError(f"headers: {len(headers)} bytes into {len(hashes_out)} bytes of hashes")
     run = _Run(_Rules.unpack(params), RunContext.unpack(ctx), max_time)
     digests: list[bytes] = []
@@ -272,5 +272,5 @@ def check_run(
         code = run.one(raw, digest)
         if code == _GOOD:
             digests.append(digest)
-    hashes_out[: 32 * len(digests)] = b"".join(digests)
+    hashes_out[: HASH_SIZE * len(digests)] = b"".join(digests)
     return len(digests), code, run.context().pack()

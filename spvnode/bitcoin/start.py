@@ -11,9 +11,8 @@ from spvnode.bitcoin.pow import block_proof, target_of
 from spvnode.bitcoin.rules import NO_TIME_LIMIT
 from spvnode.bitcoin.validation import check_run
 from spvnode.errors import InputError
-from spvnode.types import HEADER_SIZE, Hash32, Height, Work
+from spvnode.types import HASH_SIZE, HEADER_SIZE, Hash32, Height, Work, hash_hex
 
-HASH_SIZE = 32
 UNKNOWN_WORK = Work(0)
 
 
@@ -56,7 +55,7 @@ def check_checkpoint(params: ChainParams, checkpoint: Checkpoint) -> None:
         raise InputError("checkpoint.header", f"{len(checkpoint.header)} bytes, expected {HEADER_SIZE}")
     header = Header(checkpoint.header)
     if header.hash != checkpoint.hash:
-        raise InputError("checkpoint.hash", f"the header given hashes to {header.hash[::-1].hex()}")
+        raise InputError("checkpoint.hash", f"the header given hashes to {hash_hex(header.hash)}")
     target = target_of(header.bits, params.pow_limit)
     if target is None or int.from_bytes(header.hash, "little") > target:
         raise InputError("checkpoint.header", f"has no proof of work that {params.name} accepts")

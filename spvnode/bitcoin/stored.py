@@ -133,7 +133,7 @@ class StoredChain:
         change = self.headers.plan(items, now)
         if isinstance(change, Rejected):
             return Verdict(Outcome.REJECTED, count, reason=str(change.reason), index=change.index)
-        return Verdict(_outcome(change), count, change)
+        return Verdict(_outcome(change), count, change, last=_last_height(change))
 
     def write(self, verdict: Verdict, *, now: int, sync: bool) -> None:
         """Stores a planned change in one batch."""
@@ -199,6 +199,16 @@ def _outcome(change: Change) -> Outcome:
             return Outcome.FORK
         case Duplicate() | Rejected():
             return Outcome.DUPLICATE
+
+
+def _last_height(change: Accepted | ExtendedFork | Reorganization | Duplicate) -> Height:
+    match change:
+        case ExtendedFork():
+            return change.branch.tip_height
+        case Duplicate():
+            return change.height
+        case _:
+            return change.commit.tip_height
 
 
 def _effective(verdict: Verdict) -> Accepted | ExtendedFork | Reorganization:

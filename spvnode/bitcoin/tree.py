@@ -1,8 +1,8 @@
 """The block tree: the main chain's tip, the branches that compete with it, and the decision between them.
 
 Headers go through two steps. ``plan`` reads only, checks everything, and says what would happen; it may run in a
-worker thread. ``apply`` makes it so, once the store has it. The best chain is the one with most work; of equals the
-one seen first stays.
+worker thread. ``apply`` makes it so, once the store has it. The best chain is the one that has passed most built-in
+checkpoints, then the one with most work; of equals the one seen first stays.
 """
 
 from __future__ import annotations
@@ -22,16 +22,14 @@ from spvnode.bitcoin.changes import (
     StalePlanError,
     TreeState,
 )
-from spvnode.bitcoin.header import PREV_HASH_END, header_hash
+from spvnode.bitcoin.header import header_hash
 from spvnode.bitcoin.mainchain import MainChain, context_after
 from spvnode.bitcoin.packing import RunContext, pack_params
 from spvnode.bitcoin.params import ChainParams
 from spvnode.bitcoin.rules import MAX_FUTURE_BLOCK_TIME, NO_TIME_LIMIT, Reason
 from spvnode.bitcoin.validation import RunResult, check_run
 from spvnode.bitcoin.work import check_marked
-from spvnode.types import HEADER_SIZE, CommitKind, Hash32, HeaderCommit, Height, SideBranch, Work
-
-HASH_SIZE = 32
+from spvnode.types import HASH_SIZE, HEADER_SIZE, PREV_HASH, CommitKind, Hash32, HeaderCommit, Height, SideBranch, Work
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +73,7 @@ class BlockTree:
         if odd or not total:
             return Rejected(Reason.BAD_LENGTH, 0, f"{len(headers)} bytes are not headers of {HEADER_SIZE}")
         max_time = min(now + MAX_FUTURE_BLOCK_TIME, NO_TIME_LIMIT)
-        if headers[4:PREV_HASH_END] == state.tip_hash:
+        if headers[PREV_HASH] == state.tip_hash:
             return self._plan_extension(state, headers, 0, max_time)
         place = self._locate(state, headers)
         if place is None:
@@ -96,7 +94,7 @@ class BlockTree:
 
     def _locate(self, state: TreeState, headers: bytes) -> _Place | None:
         """The place of a run that does not begin right after the tip; None where nothing connects it."""
-        for skip, block_hash in ((0, headers[4:PREV_HASH_END]), (1, header_hash(headers[:HEADER_SIZE]))):
+        for skip, block_hash in ((0, headers[PREV_HASH]), (1, header_hash(headers[:HEADER_SIZE]))):
             rest = headers[skip * HEADER_SIZE :]
             height = self._main.height_of(Hash32(block_hash))
             if height is not None:
@@ -131,8 +129,8 @@ class BlockTree:
     def _plan_branch(self, state: TreeState, place: _Place, skip: int, max_time: int) -> Change:
         """The run leaves the main chain below its tip."""
         first_new = Height(place.fork_height + place.known + 1)
-        passed = self._params.last_checkpoint(state.tip_height)
-        if passed is not None and first_new < passed:
+        passed = self._passed(state.tip_height)
+        if first_new < passed:
             return Rejected(Reason.FORK_PRIOR_TO_CHECKPOINT, skip, f"height {first_new}, checkpoint at {passed}")
         context, held = self._context_in(place)
         result = check_run(self._packed, context, place.path[place.known * HEADER_SIZE :], max_time)
@@ -142,9 +140,17 @@ class BlockTree:
         work = RunContext.unpack(result.context).chainwork
         branch = Branch(place.fork_height, place.path, held + result.hashes, result.context, work)
         others = [other for other in state.branches if other is not place.parent or place.known < len(other)]
-        if work > state.chainwork:
+        if self._passed(branch.tip_height) > self._passed(state.tip_height) or work > state.chainwork:
             return self._plan_reorganization(state, branch, others)
         return self._plan_fork(state, branch, others, skip)
+
+    def _passed(self, tip_height: Height) -> int:
+        """Height of the last built-in checkpoint in a chain of ours that ends at ``tip_height``; -1 before the first.
+
+        A chain without a checkpoint that another has cannot go on past it, whatever its work: it has lost already.
+        """
+        passed = self._params.last_checkpoint(tip_height)
+        return -1 if passed is None else passed
 
     def _context_in(self, place: _Place) -> tuple[bytes, bytes]:
         """Rule context after the known headers of ``place``, and their hashes."""
@@ -170,6 +176,9 @@ class BlockTree:
 
     def _plan_fork(self, state: TreeState, branch: Branch, others: list[Branch], skip: int) -> Change:
         kept = within(self._limits, [*others, branch])
+        if branch not in kept and self._checkpoints and state.tip_height < max(self._checkpoints):
+            # A checkpoint will decide here, not work: the branch in hand may be the one that leads to it.
+            kept = within(self._limits, [branch])
         if branch not in kept:
             return Rejected(Reason.SIDE_BRANCH_LIMIT, skip, f"no room for {len(branch)} headers of this work")
         after = TreeState(state.context, state.tip_height, state.tip_hash, state.chainwork, kept)
@@ -179,7 +188,10 @@ class BlockTree:
         fork_height = branch.fork_height
         undone = self._main.headers(Height(fork_height + 1), state.tip_height - fork_height)
         old = Branch(fork_height, undone, sha256d_headers(undone), state.context, state.chainwork)
-        after = TreeState.at(branch.context, within(self._limits, [*rebase(others, old, branch), old]))
+        rebased = rebase(others, old, branch)
+        if branch.chainwork > old.chainwork:  # else a checkpoint has refuted it, and it would outweigh what may win
+            rebased.append(old)
+        after = TreeState.at(branch.context, within(self._limits, rebased))
         commit = _commit(CommitKind.REORG, state, after, fork_height, headers=branch.headers, undone=undone)
         fork_context = context_after(self._params, self._main, fork_height)
         _, marks = check_marked(self._packed, fork_context, branch.headers, NO_TIME_LIMIT, base=self._main.base)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from native import BytesLike, kernels
 from spvnode.bitcoin import rules
 from spvnode.bitcoin.rules import REASON_BY_CODE, Reason
-from spvnode.types import HEADER_SIZE
+from spvnode.types import HASH_SIZE, HEADER_SIZE
 
 _check_run = rules.check_run if kernels is None else kernels.check_run
 
@@ -32,9 +32,9 @@ def check_run(params: bytes, context: bytes, headers: BytesLike, max_time: int) 
     total, odd = divmod(len(headers), HEADER_SIZE)
     if odd:
         raise ValueError(f"headers: {len(headers)} bytes is not a multiple of {HEADER_SIZE}")
-    hashes = bytearray(32 * total)
+    hashes = bytearray(HASH_SIZE * total)
     count, reason, after = check_run_into(params, context, headers, max_time, hashes)
-    return RunResult(count, reason, bytes(memoryview(hashes)[: 32 * count]), after)
+    return RunResult(count, reason, bytes(memoryview(hashes)[: HASH_SIZE * count]), after)
 
 
 def check_run_into(

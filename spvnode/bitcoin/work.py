@@ -9,7 +9,7 @@ from itertools import chain
 from spvnode.bitcoin.packing import RunContext
 from spvnode.bitcoin.pow import total_proof
 from spvnode.bitcoin.validation import RunResult, check_run_into
-from spvnode.types import HEADER_SIZE, Height, Work
+from spvnode.types import HASH_SIZE, HEADER_SIZE, Height, Work
 
 WORK_SPAN = 2016
 """Headers between two marks: 16 KB of marks per million headers, and at most 2,015 headers to sum for an answer."""
@@ -37,17 +37,17 @@ def check_marked(
     The run is cut after those heights, which costs a microsecond a cut and no second look at any header.
     """
     height, total = RunContext.unpack(context).height, len(headers) // HEADER_SIZE
-    view, hashes = memoryview(headers), memoryview(bytearray(32 * total))
+    view, hashes = memoryview(headers), memoryview(bytearray(HASH_SIZE * total))
     marks: list[Work] = []
     done, reason = 0, None
     while done < total and reason is None:
         to_mark = 1 + (base - height - done) % WORK_SPAN
         piece = view[done * HEADER_SIZE : (done + to_mark) * HEADER_SIZE]
-        count, reason, context = check_run_into(params, context, piece, max_time, hashes[32 * done :])
+        count, reason, context = check_run_into(params, context, piece, max_time, hashes[HASH_SIZE * done :])
         done += count
         if count == to_mark:
             marks.append(RunContext.unpack(context).chainwork)
-    return RunResult(done, reason, bytes(hashes[: 32 * done]), context), tuple(marks)
+    return RunResult(done, reason, bytes(hashes[: HASH_SIZE * done]), context), tuple(marks)
 
 
 class WorkTable:

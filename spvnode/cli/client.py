@@ -12,31 +12,33 @@ from typing import Any
 
 from spvnode.cli.exits import Exit
 from spvnode.cli.shell import CommandFailed
+from spvnode.places import SOCKET_NAME
 
-SOCKET_NAME = "rpc.sock"
 TIMEOUT = 90.0
 """Seconds for a reply: longer than the daemon itself gives a request."""
 MAX_REPLY = 64 << 20
 """Bytes of a reply that are read. The daemon is ours, but the socket's path comes from the user."""
 _NAMES_PARAMETER = re.compile(r"[a-z_.]+(\[[0-9]+\])?: ")
-_NO_SUCH_METHOD = -32601
-_INTERNAL_ERROR = -32603
+# Codes of spvnode.rpc.errors, which is not imported here: it would cost msgspec.
+IN_WARMUP = -28
+# No such method (a daemon of another version), internal error, and the store refused; the rest is bad input.
+_EXITS = {-32601: Exit.SOFTWARE, -32603: Exit.SOFTWARE, -20: Exit.STORE}
 
 
 class DaemonError(CommandFailed):
     """The daemon answered with a JSON-RPC error."""
 
     def __init__(self, rpc_code: int, message: str) -> None:
-        super().__init__(Exit.SOFTWARE if rpc_code in (_NO_SUCH_METHOD, _INTERNAL_ERROR) else Exit.INPUT, message)
+        super().__init__(_EXITS.get(rpc_code, Exit.INPUT), message)
         self.rpc_code = rpc_code
 
 
 class DaemonAbsent(CommandFailed):
     """No daemon answers in the data directory."""
 
-    def __init__(self, datadir: Path, why: str) -> None:
-        start = f"start one with: spvnode run --datadir {datadir}"
-        super().__init__(Exit.UNAVAILABLE, f"datadir: no daemon answers in {datadir} ({why}); {start}")
+    def __init__(self, datadir: Path, why: str, *, hint: bool = True) -> None:
+        start = f"; start one with: spvnode run --datadir {datadir}" if hint else ""
+        super().__init__(Exit.UNAVAILABLE, f"datadir: no daemon answers in {datadir} ({why}){start}")
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -68,9 +70,7 @@ class Client:
             raise DaemonAbsent(self._datadir, "the reply is no JSON-RPC object")
         error = reply.get("error")
         if error:
-            message = str(error["message"])
-            named = _NAMES_PARAMETER.match(message) or not about
-            raise DaemonError(int(error["code"]), message if named else f"{about}: {message}")
+            raise _refused(int(error["code"]), str(error["message"]), about)
         return reply["result"]
 
     def _post(self, body: Mapping[str, Any]) -> Any:
@@ -80,10 +80,22 @@ class Client:
             return json.loads(connection.getresponse().read(MAX_REPLY))
         except FileNotFoundError as error:
             raise DaemonAbsent(self._datadir, "none runs") from error
+        except (PermissionError, NotADirectoryError) as error:  # starting one there would fail as well
+            raise DaemonAbsent(self._datadir, str(error.strerror), hint=False) from error
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise DaemonAbsent(self._datadir, getattr(error, "strerror", None) or str(error)) from error
         finally:
             connection.close()
+
+
+def _refused(rpc_code: int, message: str, about: str) -> DaemonError:
+    if rpc_code in _EXITS:
+        about = "daemon"  # nothing that the user gave is at fault
+    elif rpc_code == IN_WARMUP:
+        about = "network"
+    elif _NAMES_PARAMETER.match(message):
+        about = ""
+    return DaemonError(rpc_code, f"{about}: {message}" if about else message)
 
 
 def running(datadir: Path) -> Client | None:

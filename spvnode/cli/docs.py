@@ -1,9 +1,11 @@
-"""docs/cli.md, written from the commands and the config structs: ``python -m spvnode.cli.docs`` prints it."""
+"""docs/cli.md, written from the commands and the config structs (by ``spvnode.docs``)."""
 
 from __future__ import annotations
 
-import sys
+import ast
+import inspect
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import click
@@ -31,8 +33,23 @@ From the lowest to the highest: defaults, `spvnode.toml` (in the data directory,
 and commas between list items: `SPVNODE_SYNC__IN_FLIGHT=2`, `SPVNODE_NETWORKS=bitcoin,signet`,
 `SPVNODE_CHECKPOINT=bitcoin:HEIGHT:HASH`. An unknown key or variable is an error.
 
-| key | type | default |
-|---|---|---|
+```toml
+networks = ["bitcoin", "signet"]
+
+[mesh]
+peers = ["/ip4/192.0.2.7/tcp/8343/p2p/12D3KooWPHprL8EPRZefMrxminyzMoCMRX6SVQLT2z5fA8gPCsom"]
+
+[[checkpoint]]
+network = "bitcoin"
+height = 2016
+hash = "00000000a141216a896c54f211301c436e557a8d55900637bbdce14c6c7bddef"
+```
+
+Two more variables choose native code, for comparisons: `SPVNODE_KERNELS=python` does without it, `SPVNODE_SHA256=NAME`
+forces one implementation of SHA-256 (a wrong name lists those that this CPU can run).
+
+| key | type | default | meaning |
+|---|---|---|---|
 """
 
 
@@ -51,11 +68,13 @@ def render() -> str:
             parts.append(f"## spvnode {name}\n\n```\n{command.get_help(context)}\n```\n")
     codes = "".join(f"| {int(code)} | {text} |\n" for code, text in MEANINGS.items())
     parts.append(f"## Exit codes\n\n| code | meaning |\n|---|---|\n{codes}")
-    rows = "".join(f"| `{key}` | {kind} | {default} |\n" for key, kind, default in _keys(Config, ""))
+    rows = "".join(f"| {' | '.join(row)} |\n" for row in _keys(Config, ""))
     return "\n".join([*parts, _CONFIG + rows])
 
 
-def _keys(struct: type[msgspec.Struct], prefix: str) -> Iterator[tuple[str, str, str]]:
+def _keys(struct: type[msgspec.Struct], prefix: str) -> Iterator[tuple[str, str, str, str]]:
+    """(key, type, default, meaning) of each setting, as cells of a table."""
+    meanings = _meanings(struct)
     schema = msgspec.json.schema_components([struct])[1][struct.__name__]["properties"]
     for field in fields(struct):
         nested = _nested(field.type)
@@ -63,7 +82,17 @@ def _keys(struct: type[msgspec.Struct], prefix: str) -> Iterator[tuple[str, str,
             yield from _keys(nested, f"{prefix}{field.name}.")
         else:
             default = "required" if field.required else f"`{msgspec.json.encode(field.default).decode()}`"
-            yield prefix + field.name, _kind(schema[field.name]), default
+            yield f"`{prefix}{field.name}`", _kind(schema[field.name]), default, meanings[field.name]
+
+
+def _meanings(struct: type[msgspec.Struct]) -> dict[str, str]:
+    """The string below each field of ``struct``, on one line."""
+    body = ast.parse(inspect.getsource(struct)).body[0]
+    found = {}
+    for node, after in pairwise(body.body if isinstance(body, ast.ClassDef) else ()):
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and isinstance(after, ast.Expr):
+            found[node.target.id] = " ".join(str(ast.literal_eval(after.value)).split()).replace("``", "`")
+    return found
 
 
 def _nested(field_type: Any) -> type[msgspec.Struct] | None:
@@ -83,7 +112,3 @@ def _kind(schema: dict[str, Any]) -> str:
         return f"list of {_kind(schema['items'])}"
     low, high = schema.get("minimum"), schema.get("maximum")
     return str(schema["type"]) + (f", {low} to {high}" if low is not None else "")
-
-
-if __name__ == "__main__":
-    sys.stdout.write(render())

@@ -12,9 +12,10 @@ from p2p.host.identity import IdentityError, load_or_create
 from spvnode.cli.client import running
 from spvnode.cli.options import json_option, place_options
 from spvnode.cli.output import emit
-from spvnode.config import IDENTITY_NAME, Config, ensure_datadir
+from spvnode.config import Config, ensure_datadir
 from spvnode.config_sources import load_config
 from spvnode.errors import InputError
+from spvnode.places import IDENTITY_NAME
 
 
 @click.command("id")
@@ -23,8 +24,8 @@ from spvnode.errors import InputError
 def command(datadir: str | None, config: str | None, as_json: bool) -> None:
     """Print this node's peer id and the multiaddrs that others can dial.
 
-    A running daemon tells where it listens. Without one the key in the data directory is read (or made), and the
-    addresses are those that the config would listen on; in JSON they are then `listen`, and `addresses` is empty.
+    A running daemon tells where it listens. Without one the key in the data directory is read (or made), and no address
+    can be dialled yet: the config's are then shown as what it would listen on (in JSON `listen`, `addresses` is empty).
     """
     settings = load_config(
         config_file=Path(config) if config else None,
@@ -36,7 +37,8 @@ def command(datadir: str | None, config: str | None, as_json: bool) -> None:
     found = _from_daemon(client.call("getnodeinfo")) if client else _from_file(settings)
     if found["peer_id"] is None:
         raise InputError("mesh.enabled", "the daemon runs without mesh: it has no peer id")
-    emit(found, [found["peer_id"], *(found["addresses"] or found["listen"])], as_json=as_json)
+    would = [f"no daemon runs; it would listen on {addr}" for addr in found["listen"]]
+    emit(found, [found["peer_id"], *found["addresses"], *would], as_json=as_json)
 
 
 def _from_daemon(node: dict[str, Any]) -> dict[str, Any]:
@@ -49,5 +51,5 @@ def _from_file(settings: Config) -> dict[str, Any]:
         peer_id = load_or_create(path).peer_id
     except IdentityError as error:
         raise InputError("identity", f"{error.path}: {error.problem}") from error
-    listen = [f"{addr.split('/p2p/')[0]}/p2p/{peer_id}" for addr in settings.mesh.listen]
+    listen = [f"{addr}/p2p/{peer_id}" for addr in settings.mesh.listen]
     return {"peer_id": peer_id, "addresses": [], "listen": listen, "running": False}

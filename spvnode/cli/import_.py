@@ -11,12 +11,13 @@ import click
 
 from spvnode.bitcoin.params import NETWORKS
 from spvnode.bitcoin.start import Checkpoint
-from spvnode.cli.client import Client, running
+from spvnode.cli.client import IN_WARMUP, Client, DaemonError, running
 from spvnode.cli.options import json_option, place_options, progress_option
 from spvnode.cli.output import emit, pairs
 from spvnode.cli.progress import ProgressBar
 from spvnode.config import Config, ensure_datadir
 from spvnode.config_sources import load_config
+from spvnode.errors import InputError
 from spvnode.importer import (
     Checked,
     HeaderFile,
@@ -28,7 +29,7 @@ from spvnode.importer import (
 )
 from spvnode.inputs import CheckpointInput, parse_checkpoint, parse_network
 from spvnode.opening import open_stored
-from spvnode.types import Hash32, Height, Work
+from spvnode.types import Hash32, Height, Work, hash_from_hex, hash_hex
 
 
 @click.command("import")
@@ -51,8 +52,8 @@ def command(
 
     FILE begins with the network's genesis, or with the block of --checkpoint, whose HEIGHT must be a multiple of 2,016
     where the network retargets. If one header is bad nothing is stored. A cut file is taken up to its last whole
-    header; importing again goes on where the chain ends. @bundled is the mainnet history that ships with spvnode. If a
-    daemon runs, the headers go through it.
+    header; importing again goes on where the chain ends. @bundled is the mainnet history that ships with spvnode,
+    blocks 0 to 32,259. If a daemon runs, the headers go through it.
     """
     params = NETWORKS[parse_network(network, "--network", tuple(NETWORKS))]
     flags = {"datadir": datadir} if datadir else {}
@@ -98,9 +99,10 @@ def _report(done: Imported, network: str, *, as_json: bool) -> None:
         "network": network,
         "blocks": done.tip_height,
         "headers": done.tip_height,
-        "bestblockhash": done.tip_hash[::-1].hex(),
+        "bestblockhash": hash_hex(done.tip_hash),
         "checked": done.checked.count,
         "known": done.known,
+        "below_start": done.below,
         "accepted": done.accepted,
         "trailing_bytes": done.checked.rest,
         "headers_per_second": round(rate),
@@ -111,6 +113,9 @@ def _report(done: Imported, network: str, *, as_json: bool) -> None:
         "checked": f"{done.checked.count:,} headers",
         "new": f"{done.accepted:,} headers" + (f", {rate:,.0f}/s" if done.accepted else ""),
         "cut": f"{done.checked.rest} bytes after the last whole header were left out" if done.checked.rest else None,
+        "not held": f"{done.below:,} headers below the store's start; the daemon fills them in from peers"
+        if done.below
+        else None,
     }
     emit(data, pairs(rows), as_json=as_json)
 
@@ -138,11 +143,18 @@ class DaemonTarget:
 
     def block_hash(self, height: Height) -> Hash32:
         """Hash on its main chain."""
-        return Hash32(bytes.fromhex(self._call("getblockhash", height=height))[::-1])
+        return hash_from_hex(self._call("getblockhash", height=height))
 
     def commit(self, headers: bytes, *, last: bool) -> None:
         """Hands it a run; it makes each one durable."""
         self._tip = Height(self._call("importheaders", headers=headers.hex())["height"])
 
     def _call(self, method: str, **params: object) -> Any:
-        return self._client.call(method, {**params, "network": self._network}, about="FILE")
+        try:
+            return self._client.call(method, {**params, "network": self._network}, about="FILE")
+        except DaemonError as error:
+            if error.rpc_code != IN_WARMUP:
+                raise
+            problem = f"the daemon's {self._network} has not begun: it waits for its checkpoint's header from a peer"
+            hint = "or stop it, import a file that begins there with --checkpoint, and start it again"
+            raise InputError("--network", f"{problem}; {hint}") from error

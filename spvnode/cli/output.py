@@ -22,10 +22,13 @@ def pairs(rows: Mapping[str, object]) -> list[str]:
 
 
 def seconds(value: float | None) -> str | None:
-    """A span for people: ``45 s``, ``12 min``, ``5.0 h``, ``3.2 d``."""
+    """A span for people: ``45 s``, ``12 min``, ``5.0 h``, ``3.2 d``, ``16.9 years``."""
     if value is None:
         return None
-    for limit, unit, name in ((120, 1, "s"), (7200, 60, "min"), (172_800, 3600, "h")):
+    for limit, unit, name in ((120, 1, "s"), (7200, 60, "min")):
         if value < limit:
-            return f"{value / unit:.0f} {name}" if name != "h" else f"{value / unit:.1f} h"
-    return f"{value / 86_400:.1f} d"
+            return f"{value / unit:.0f} {name}"
+    for limit, unit, name in ((172_800, 3600, "h"), (730 * 86_400, 86_400, "d")):
+        if value < limit:
+            return f"{value / unit:.1f} {name}"
+    return f"{value / (365.25 * 86_400):.1f} years"

@@ -19,17 +19,20 @@ class ProgressBar:
         self._terminal = sys.stderr.isatty()
         self._shown = forced or self._terminal
         self._next = 0.0
-        self._begun: dict[str, float] = {}
+        self._pass = ""
+        self._begun = self._last = time.monotonic()
         self._open = False
 
     def __call__(self, what: str, done: int, total: int) -> None:
         """Draws, if it is time to."""
         now = time.monotonic()
-        begun = self._begun.setdefault(what, now)
+        if what != self._pass:  # a pass reports after its first chunk: what that took began with the report before
+            self._pass, self._begun = what, self._last
+        self._last = now
         if not self._shown or (now < self._next and done != total):
             return
         self._next = now + (REFRESH_SECONDS if self._terminal else LINE_SECONDS)
-        rate = done / (now - begun) if now > begun else 0.0
+        rate = done / (now - self._begun) if now > self._begun else 0.0
         text = f"{what:<8} {_bar(done, total)} {done:>9,} headers  {rate:>9,.0f}/s"
         sys.stderr.write(f"\r{text}\033[K" if self._terminal else text + "\n")
         sys.stderr.flush()

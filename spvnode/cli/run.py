@@ -18,6 +18,7 @@ FLAG_NAMES = {
     "mesh.listen": "--listen",
     "mesh.peers": "--peer",
     "mesh.enabled": "--no-mesh",
+    "mesh.mdns": "--mdns",
     "rpc.bind": "--rpc",
     "checkpoint": "--checkpoint",
     "log.level": "--log-level",
@@ -27,17 +28,43 @@ FLAG_NAMES = {
 
 
 @click.command("run")
-@click.option("--network", "networks", multiple=True, metavar="N", help="Network to follow; may be repeated.")
+@click.option(
+    "--network", "networks", multiple=True, metavar="N", help="Network to follow; may be repeated. Default: bitcoin."
+)
 @place_options
-@click.option("--listen", multiple=True, metavar="MULTIADDR", help="Mesh address to listen on; may be repeated.")
-@click.option("--peer", "peers", multiple=True, metavar="MULTIADDR", help="Mesh peer to dial; may be repeated.")
-@click.option("--rpc", metavar="HOST:PORT", help="Loopback address of the RPC; port 0 for any free one.")
-@click.option("--checkpoint", multiple=True, metavar="N:HEIGHT:HASH", help="Begin network N at this block.")
+@click.option(
+    "--listen",
+    multiple=True,
+    metavar="MULTIADDR",
+    help="Mesh address to listen on; may be repeated. Default: /ip4/0.0.0.0/tcp/8343.",
+)
+@click.option(
+    "--peer",
+    "peers",
+    multiple=True,
+    metavar="MULTIADDR",
+    help="Mesh peer to dial, /ip4/HOST/tcp/PORT/p2p/PEERID as `spvnode id` prints it there; may be repeated.",
+)
+@click.option(
+    "--rpc",
+    metavar="HOST:PORT",
+    help="Loopback address of the RPC; port 0 for any free one. Default: 127.0.0.1:8342.",
+)
+@click.option(
+    "--checkpoint",
+    multiple=True,
+    metavar="N:HEIGHT:HASH",
+    help="Begin network N at this block, which you trust; may be repeated, once a network.",
+)
 @click.option("--no-mesh", is_flag=True, help="Run without libp2p: no peers, headers come by import only.")
-@click.option("--log-level", metavar="LEVEL", help="debug, info, warning or error.")
-@click.option("--json", "as_json", is_flag=True, help="Log in JSON.")
+@click.option("--mdns/--no-mdns", default=None, help="Look for peers on the local network. Default: on.")
+@click.option("--log-level", metavar="LEVEL", help="debug, info, warning or error. Default: info.")
+@click.option("--json", "as_json", is_flag=True, help="Log in JSON, as is the default where stderr is no terminal.")
 def command(**given: Any) -> int:
-    """Run the daemon in the foreground until SIGTERM, SIGINT, or the RPC method `stop`."""
+    """Run the daemon in the foreground until SIGTERM, SIGINT, or the RPC method `stop`.
+
+    Networks: bitcoin, testnet3, testnet4, signet, regtest. The log goes to stderr.
+    """
     from spvnode import logs  # noqa: PLC0415 - --help stays light
     from spvnode.app import run  # noqa: PLC0415
     from spvnode.config_sources import load_config  # noqa: PLC0415
@@ -60,10 +87,12 @@ def flag_values(given: dict[str, Any]) -> dict[str, Any]:
     for key in ("networks", "datadir"):
         if given[key]:
             values[key] = list(given[key]) if key == "networks" else given[key]
-    mesh = {"listen": list(given["listen"]), "peers": list(given["peers"])}
+    mesh: dict[str, Any] = {"listen": list(given["listen"]), "peers": list(given["peers"])}
     values["mesh"] = {key: value for key, value in mesh.items() if value}
     if given["no_mesh"]:
         values["mesh"]["enabled"] = False
+    if given["mdns"] is not None:
+        values["mesh"]["mdns"] = given["mdns"]
     if given["rpc"]:
         values["rpc"] = {"bind": given["rpc"]}
     if given["checkpoint"]:

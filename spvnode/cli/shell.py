@@ -24,6 +24,8 @@ COMMANDS = {
     "check": ("spvnode.cli.check", "Audit the stores of all networks."),
 }
 """Name: (module with a ``command``, help). The texts stand here so that ``--help`` imports no command."""
+NATIVE_VARIABLES = ("SPVNODE_KERNELS", "SPVNODE_SHA256")
+"""Variables that ``native`` reads when it is imported; its ValueError about one begins with the name."""
 MAX_MESSAGE = 2_000
 """Characters of an error line. Messages may quote a reply of the daemon."""
 
@@ -74,7 +76,7 @@ def run_command(words: list[str]) -> int:
     """Runs ``words`` as a command line; returns the exit code. Writes one ``error: ...`` line where it failed."""
     try:
         code = group.main(words, prog_name="spvnode", standalone_mode=False)
-        sys.stdout.flush()
+        _flush()
         return int(code or 0)
     except BrokenPipeError:
         return _leave_quietly()
@@ -96,30 +98,44 @@ def run_command(words: list[str]) -> int:
         place = f": {error.filename}" if error.filename else ""
         return _say(f"system: {error.strerror or error}{place}", Exit.STORE)
     except Exception as error:  # noqa: BLE001 - the firewall of the command line: our own defect, told in one line
-        return _say(_where(error), Exit.SOFTWARE)
+        return _defect(error)
+
+
+def _flush() -> None:
+    if sys.stdout is not None:  # None where the shell closed it (>&-)
+        sys.stdout.flush()
 
 
 def _usage(error: click.ClickException | click.Abort | KeyboardInterrupt) -> int:
     if not isinstance(error, click.ClickException):
         return _say("interrupted", Exit.INTERRUPTED)
-    field = "arguments"
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):  # `spvnode` alone: the help, whole, is the message
+        sys.stderr.write(error.format_message() + "\n")
+        return int(Exit.INPUT)
+    field, message = "arguments", error.format_message()
     parameter = getattr(error, "param", None)
     if isinstance(parameter, click.Parameter):
         field = parameter.get_error_hint(getattr(error, "ctx", None)).strip("'")
-    elif isinstance(error, click.NoSuchOption):
+        if not isinstance(error, click.MissingParameter):
+            message = error.message  # without click's "Invalid value for ...", which names the field once more
+    elif isinstance(error, click.NoSuchOption | click.BadOptionUsage):
         field = error.option_name
-    return _say(f"{field}: {error.format_message()}", Exit.INPUT)
+    elif isinstance(error, click.UsageError) and message.startswith("No such command"):
+        message += f" There are: {', '.join(COMMANDS)}."
+    return _say(f"{field}: {message}", Exit.INPUT)
 
 
-def _where(error: Exception) -> str:
-    """A defect in one line: what, and the place in our own code where it came up."""
+def _defect(error: Exception) -> int:
+    """In one line: what, and the place in our own code where it came up."""
+    if isinstance(error, ValueError) and str(error).startswith(NATIVE_VARIABLES):
+        return _say(str(error), Exit.INPUT)
     place, frame = "", error.__traceback__
     while frame is not None:
         file = frame.tb_frame.f_code.co_filename
         if "site-packages" not in file:
             place = f" at {file.rpartition('/')[2]}:{frame.tb_lineno}"
         frame = frame.tb_next
-    return f"internal: {type(error).__name__}: {error}{place}"
+    return _say(f"internal: {type(error).__name__}: {error}{place}", Exit.SOFTWARE)
 
 
 def _say(message: str, code: Exit) -> int:

@@ -6,17 +6,20 @@ from typing import Any
 
 import click
 
-from spvnode.cli.client import Client
-from spvnode.cli.options import find_datadir, json_option, network_option, place_options
+from spvnode.cli.client import IN_WARMUP, Client, DaemonError
+from spvnode.cli.options import all_networks_option, find_datadir, json_option, place_options
 from spvnode.cli.output import emit, pairs, seconds
 
 
 @click.command("status")
-@network_option
+@all_networks_option
 @place_options
 @json_option
 def command(network: str | None, datadir: str | None, config: str | None, as_json: bool) -> None:
-    """Show what the daemon is doing: heights, peers, synchronisation, and whether its answers deserve belief."""
+    """Show what the daemon is doing: heights, peers, synchronisation, and whether its answers deserve belief.
+
+    `ready` is what /readyz says, with the reasons. Exits with 0 whether ready or not.
+    """
     client = Client(find_datadir(datadir, config))
     node = client.call("getnodeinfo")
     networks = [network] if network else node["networks"]
@@ -27,13 +30,17 @@ def command(network: str | None, datadir: str | None, config: str | None, as_jso
 
 
 def _chain(client: Client, network: str) -> dict[str, Any]:
-    info = client.call("getblockchaininfo", {"network": network})
-    sync = client.call("getsyncinfo", {"network": network})
-    tips = client.call("getchaintips", {"network": network})
-    peers = client.call("getpeerinfo", {"network": network})
-    for key in ("network", "freshness", "ready", "start"):
-        sync.pop(key, None)
+    named = {"network": network}
+    sync = client.call("getsyncinfo", named)
+    peers = client.call("getpeerinfo", named)
+    standing = {key: sync.pop(key) for key in ("network", "freshness", "ready", "start")}
     reasons = sync.pop("reasons", [])
+    try:
+        info, tips = client.call("getblockchaininfo", named), client.call("getchaintips", named)
+    except DaemonError as error:
+        if error.rpc_code != IN_WARMUP:
+            raise
+        info, tips = {"blocks": None, "headers": None, "bestblockhash": None, **standing}, []
     return {**info, "connections": len(peers), "reasons": reasons, "chaintips": tips, "sync": sync}
 
 
@@ -48,27 +55,32 @@ def _head(node: dict[str, Any]) -> list[str]:
 
 
 def _lines(chain: dict[str, Any]) -> list[str]:
+    rows = {
+        **_tip_rows(chain),
+        "heard from peers": _ago(chain["freshness"].get("last_useful_event_age")),
+        "peers": chain["connections"],
+        "sync": chain["sync"].get("state"),
+        "faults": ", ".join(f"{name} {count}" for name, count in chain["sync"].get("faults", {}).items()) or None,
+        "ready": "yes" if chain["ready"] else "no: " + "; ".join(chain["reasons"]),
+    }
+    return ["", f"{chain['network']}:", *("  " + line for line in pairs(rows))]
+
+
+def _tip_rows(chain: dict[str, Any]) -> dict[str, object]:
     start = chain["start"]
+    if start is None:
+        return {"height": "none yet"}
     trust = "genesis" if start["kind"] == "genesis" else f"checkpoint {start['height']}:{start['hash']}"
-    ready = "yes" if chain["ready"] else "no: " + "; ".join(chain["reasons"])
-    return [
-        "",
-        f"{chain['network']}:",
-        *(
-            "  " + line
-            for line in pairs(
-                {
-                    "height": chain["blocks"],
-                    "hash": chain["bestblockhash"],
-                    "chainwork": chain["chainwork"].lstrip("0") or "0",
-                    "rests on": trust + ("" if start["complete"] else " (history below it not complete)"),
-                    "tip age": seconds(chain["freshness"].get("tip_age")),
-                    "last word": seconds(chain["freshness"].get("last_useful_event_age")) or "never",
-                    "peers": chain["connections"],
-                    "branches": len(chain["chaintips"]) - 1,
-                    "sync": chain["sync"].get("state"),
-                    "ready": ready,
-                }
-            )
-        ),
-    ]
+    return {
+        "height": chain["blocks"],
+        "hash": chain["bestblockhash"],
+        "chainwork": (chain["chainwork"].lstrip("0") or "0")
+        + ("" if start["complete"] else " (since the checkpoint, or as given with it)"),
+        "rests on": trust + ("" if start["complete"] else " (history below it not complete)"),
+        "tip age": seconds(chain["freshness"].get("tip_age")),
+        "branches": len(chain["chaintips"]) - 1,
+    }
+
+
+def _ago(age: float | None) -> str:
+    return "never" if age is None else f"{seconds(age)} ago"

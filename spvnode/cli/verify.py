@@ -12,14 +12,16 @@ from spvnode.cli.exits import Exit
 from spvnode.cli.options import json_option
 from spvnode.cli.output import emit
 from spvnode.errors import InputError
-from spvnode.inputs import bounded
+from spvnode.inputs import parse_hash, parse_height
 
 
 @click.command("verify")
 @click.argument("file", metavar="FILE")
-@click.option("--trusted-root", metavar="HASH", help="The header-tree root that you trust.")
-@click.option("--trusted-tip", metavar="HASH", help="The tip's hash that you trust.")
-@click.option("--trusted-start", metavar="[HEIGHT:]HASH", help="The start block that you trust.")
+@click.option("--trusted-root", metavar="HASH", help="The header-tree root that you trust: proves place and chain.")
+@click.option("--trusted-tip", metavar="HASH", help="The tip that you trust: proves the tip and its parent only.")
+@click.option(
+    "--trusted-start", metavar="[HEIGHT:]HASH", help="The start block that you trust: refuses a proof from another one."
+)
 @click.option("--datadir", hidden=True, expose_value=False, help="Taken like everywhere, and not needed.")
 @json_option
 def command(
@@ -31,15 +33,12 @@ def command(
 ) -> int:
     """Check the proof in FILE (- for standard input), offline.
 
-    Exits with 0 if the proof holds, 1 if it does not, 2 if FILE cannot be read. Read what it rests on: without a hash
-    that you trust, a proof can show work and place, not that its chain is the one that others follow.
+    Exits with 0 if the proof holds, 1 if it does not, 2 if FILE cannot be read. Read what it rests on: without a root
+    that you trust, a proof shows work and a place in some tree, not that this tree is the chain that others follow.
     """
-    given = {"trusted_root": trusted_root, "trusted_tip": trusted_tip, "trusted_start": trusted_start}
-    raw = _read(file)
-    try:
-        verdict = verify(raw, **{name: bounded(text, name) for name, text in given.items() if text is not None})
-    except ValueError as error:
-        raise InputError("trusted hash", str(error)) from error
+    root, tip = _hash(trusted_root, "--trusted-root"), _hash(trusted_tip, "--trusted-tip")
+    start = _start(trusted_start)
+    verdict = verify(_read(file), trusted_root=root, trusted_tip=tip, trusted_start=start)
     data = {
         "valid": verdict.ok,
         "reason": verdict.reason,
@@ -50,6 +49,20 @@ def command(
     }
     emit(data, [("valid: " if verdict.ok else "INVALID: ") + verdict.says], as_json=as_json)
     return Exit.OK if verdict.ok else Exit.NEGATIVE
+
+
+def _hash(text: str | None, flag: str) -> bytes | None:
+    return None if text is None else parse_hash(text, flag)
+
+
+def _start(text: str | None) -> str | None:
+    """``trusted_start`` as the verifier takes it, checked here so that an error names the flag."""
+    if text is not None:
+        height, colon, block_hash = text.rpartition(":")
+        parse_hash(block_hash, "--trusted-start")
+        if colon:
+            parse_height(height, "--trusted-start")
+    return text
 
 
 def _read(file: str) -> bytes:

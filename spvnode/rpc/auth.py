@@ -19,9 +19,9 @@ from pathlib import Path
 
 import trio
 
+from spvnode.places import COOKIE_NAME
 from spvnode.rpc.limits import MAX_AUTHORIZATION
 
-COOKIE_NAME = ".cookie"
 COOKIE_USER = "__cookie__"
 COOKIE_BYTES = 32
 """Random bytes of the password: 256 bits cannot be guessed, so failed tries need no delay."""

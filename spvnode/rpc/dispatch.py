@@ -19,7 +19,7 @@ import trio
 from msgspec import Raw, Struct
 
 from merkle.errors import ProofError
-from spvnode.errors import InputError
+from spvnode.errors import InputError, StoreError
 from spvnode.inputs import shown
 from spvnode.logs import get_logger
 from spvnode.metrics import Metrics
@@ -138,6 +138,10 @@ class Dispatcher:
         except (RpcError, InputError, ProofError) as error:
             outcome = "error"
             return _Answer(request_id, v2, error=_as_rpc_error(error))
+        except StoreError as error:
+            outcome = "error"
+            log.warning("the store refused", method=name, error=str(error))
+            return _Answer(request_id, v2, error=RpcError(Code.DATABASE_ERROR, str(error)))
         except Exception:  # the firewall of each call: logged whole, and nothing of it told to the caller
             outcome = "fault"
             log.exception("rpc call failed", method=name)

@@ -1,11 +1,9 @@
-"""docs/rpc.md, written from the table of methods: ``python -m spvnode.rpc.docs`` prints it."""
+"""docs/rpc.md, written from the table of methods (by ``spvnode.docs``)."""
 
 from __future__ import annotations
 
-import sys
-
 from spvnode.rpc import limits
-from spvnode.rpc.errors import Code
+from spvnode.rpc.errors import MEANINGS
 from spvnode.rpc.registry import Method, describe
 from spvnode.rpc.table import METHODS
 
@@ -18,6 +16,8 @@ JSON-RPC over HTTP/1.1: on the unix socket `<datadir>/rpc.sock` for the user who
 (`rpc.bind`) with the cookie of `<datadir>/.cookie` as Basic credentials.
 
     curl --unix-socket ~/.local/share/spvnode/rpc.sock http://localhost/ \\
+         -d '{{"jsonrpc": "2.0", "id": 1, "method": "getblockcount"}}'
+    curl -u "$(cat ~/.local/share/spvnode/.cookie)" http://127.0.0.1:8342/ \\
          -d '{{"jsonrpc": "2.0", "id": 1, "method": "getblockcount"}}'
 
 `POST /<network>` means the same as the parameter `network`; without either the first configured network answers.
@@ -40,7 +40,7 @@ Without credentials, `GET`: `/livez` (the process lives), `/readyz` (200, or 503
 
 def render() -> str:
     """The page."""
-    errors = "".join(f"| {int(code)} | {code.name.lower().replace('_', ' ')} |\n" for code in Code)
+    errors = "".join(f"| {int(code)} | {text} |\n" for code, text in MEANINGS.items())
     return _HEAD + errors + "".join(_section(method) for method in METHODS.values())
 
 
@@ -54,7 +54,3 @@ def _section(method: Method) -> str:
         lines.append("")
     result = " ".join((method.call.__doc__ or "").split()).replace("``", "`")
     return "\n".join([*lines, f"Result: {result}", ""])
-
-
-if __name__ == "__main__":
-    sys.stdout.write(render())

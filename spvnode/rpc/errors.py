@@ -12,7 +12,6 @@ class Code(IntEnum):
 
     INVALID_REQUEST = -32600
     METHOD_NOT_FOUND = -32601
-    INVALID_PARAMS = -32602
     INTERNAL_ERROR = -32603
     PARSE_ERROR = -32700
     MISC_ERROR = -1
@@ -20,10 +19,28 @@ class Code(IntEnum):
     INVALID_ADDRESS_OR_KEY = -5
     """Also: block not found."""
     INVALID_PARAMETER = -8
+    DATABASE_ERROR = -20
+    """The store or the disk refused: full, not writable, damaged."""
     IN_WARMUP = -28
     """No chain has begun yet: the node waits for its checkpoint's header."""
     VERIFY_ERROR = -25
     """Core's ``submitheader`` answers it for a header that breaks a rule; ``importheaders`` here."""
+
+
+MEANINGS = {
+    Code.INVALID_REQUEST: "the request is no call: no method, params of another type, a batch that is too long",
+    Code.METHOD_NOT_FOUND: "there is no such method",
+    Code.INTERNAL_ERROR: "a fault of spvnode itself; its log has the rest",
+    Code.PARSE_ERROR: "the body is not JSON, or nested too deep",
+    Code.MISC_ERROR: "too many or too few parameters; or a batch's reply grew too large",
+    Code.TYPE_ERROR: "a parameter has the wrong type",
+    Code.INVALID_ADDRESS_OR_KEY: "the block is not known",
+    Code.INVALID_PARAMETER: "a parameter is out of range, malformed or unknown",
+    Code.DATABASE_ERROR: "the store or the disk refused: full, not writable, damaged",
+    Code.IN_WARMUP: "the network waits for its checkpoint's header",
+    Code.VERIFY_ERROR: "headers break a rule; the message names it",
+}
+"""For docs/rpc.md."""
 
 
 class RpcError(SpvnodeError):

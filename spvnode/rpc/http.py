@@ -29,6 +29,7 @@ Headers = list[tuple[bytes, bytes]]
 
 JSON = b"application/json"
 TEXT = b"text/plain; charset=utf-8"
+_NO_COOKIE = b'authorization: wants the content of <datadir>/.cookie as Basic credentials: curl -u "$(cat .cookie)"\n'
 _HOST = re.compile(r"(?P<host>\[[0-9a-fA-F:.]+\]|[^:\[\]]+)(:[0-9]{1,5})?\Z")
 _RPC_PATH = re.compile(r"/(?P<network>[a-z0-9-]{0,32})\Z")
 
@@ -103,7 +104,7 @@ class App:
         # Before a byte of the body is read: who has no cookie costs nothing but this check.
         if not peer.vouched and not self._cookie.admits(headers.get(b"authorization")):
             self._metrics.rpc_refused.labels("authorization").inc()
-            return _Response(401, headers=((b"www-authenticate", b'Basic realm="jsonrpc"'),))
+            return _Response(401, _NO_COOKIE, headers=((b"www-authenticate", b'Basic realm="jsonrpc"'),))
         if path_network is not None and path_network not in self._node.networks:
             running = ", ".join(self._node.networks)
             return _Response(404, f"network {path_network!r} does not run here; running: {running}\n".encode())

@@ -5,7 +5,6 @@ Dispatch, ``help`` and docs/rpc.md are all made from these rows (``spvnode.rpc.t
 
 from __future__ import annotations
 
-import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -15,11 +14,9 @@ import msgspec
 from msgspec import Meta, Struct
 from msgspec.structs import FieldInfo, fields
 
-from spvnode.inputs import shown
+from spvnode.inputs import placed_problem, shown
 from spvnode.rpc.errors import Code, RpcError
 from spvnode.view import ChainView, NodeView
-
-_WHERE = re.compile(r"(?P<problem>.*) - at `\$\.?(?P<path>[^`]*)`\Z", re.DOTALL)
 
 
 class Scope(StrEnum):
@@ -52,19 +49,20 @@ class Context:
     path_network: str | None = None
 
     def network(self, named: str | None) -> str:
-        """The network that a call means; RpcError naming the running ones when there is no such chain."""
+        """The network that a call means, whether its chain has begun or not; RpcError naming the running ones."""
         running = self.node.networks
         name = named or self.path_network or running[0]
         if name not in running:
             problem = f"network: {shown(name)} does not run here; running: {', '.join(running)}"
             raise RpcError(Code.INVALID_PARAMETER, problem)
-        if name not in self.node.chains:
-            raise RpcError(Code.IN_WARMUP, f"{name} has not begun: waiting for the checkpoint's header")
         return name
 
     def chain(self, named: str | None) -> ChainView:
-        """The view of ``network(named)``."""
-        return self.node.chains[self.network(named)]
+        """The view of ``network(named)``; RpcError while it has not begun."""
+        name = self.network(named)
+        if name not in self.node.chains:
+            raise RpcError(Code.IN_WARMUP, f"{name} has not begun: waiting for the checkpoint's header")
+        return self.node.chains[name]
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,8 +137,8 @@ def _type_name(hint: Any) -> str:
 
 
 def _type_error(message: str) -> RpcError:
-    where = _WHERE.match(message)
-    problem = f"{where['path']}: {where['problem']}" if where else message
+    path, problem = placed_problem(message)
+    problem = f"{path}: {problem}" if path else problem
     # A value of the right type outside its bounds is an invalid parameter; anything else a type error.
     code = Code.TYPE_ERROR if ", got" in message else Code.INVALID_PARAMETER
     return RpcError(code, problem.replace("`", ""))

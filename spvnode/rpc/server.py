@@ -20,6 +20,7 @@ from spvnode.errors import InputError, StoreLocked
 from spvnode.inputs import Endpoint
 from spvnode.logs import get_logger
 from spvnode.metrics import Metrics
+from spvnode.places import SOCKET_NAME
 from spvnode.rpc.auth import Cookie, peer_uid, uid_admitted
 from spvnode.rpc.connection import Asgi, Connection, linger
 from spvnode.rpc.dispatch import Dispatcher
@@ -28,7 +29,6 @@ from spvnode.rpc.limits import MAX_CONNECTIONS, MAX_TURNED_AWAY, MAX_UNIX_CONNEC
 from spvnode.rpc.table import METHODS
 from spvnode.view import NodeView
 
-SOCKET_NAME = "rpc.sock"
 BACKLOG = 64
 """Connections that the kernel holds until they are accepted."""
 _BUSY = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
@@ -141,7 +141,9 @@ async def open_tcp(bind: Endpoint) -> Sequence[trio.SocketListener]:
     try:
         return await trio.open_tcp_listeners(bind.port, host=bind.host, backlog=BACKLOG)
     except OSError as error:
-        raise InputError("rpc.bind", f"{bind}: {error.strerror or error}") from error
+        taken = error.errno == errno.EADDRINUSE
+        hint = " (by another daemon? --rpc 127.0.0.1:0 takes any free port)" if taken else ""
+        raise InputError("rpc.bind", f"{bind}: {error.strerror or error}{hint}") from error
 
 
 async def open_unix(path: Path) -> trio.SocketListener:

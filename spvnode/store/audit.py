@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from merkle.hashing import sha256d
 from spvnode.store.errors import StoreDamaged
 from spvnode.store.reader import StoreReader
 from spvnode.store.schema import RUN, block_hash, previous_hash
-from spvnode.types import HEADER_SIZE
+from spvnode.types import HASH_SIZE, HEADER_SIZE
 
 MAX_PROBLEMS = 100
 """Problems listed; a badly damaged file could make one per header."""
@@ -96,7 +97,7 @@ def _chain_problems(store: StoreReader, hashing: HashHeaders, counts: dict[str, 
         for i in range(len(headers) // HEADER_SIZE):
             if parent is not None and previous_hash(headers[i * HEADER_SIZE : (i + 1) * HEADER_SIZE]) != parent:
                 yield f"header {start + i} does not follow header {start + i - 1}"
-            parent = hashes[i * 32 : i * 32 + 32]
+            parent = hashes[i * HASH_SIZE : (i + 1) * HASH_SIZE]
             leaves = [*leaves[1 - RUN :], parent]
             if start + i in nodes and _node(leaves) not in (None, nodes[start + i]):
                 yield f"the header-tree node that ends at {start + i} is not that of its headers"
@@ -113,7 +114,7 @@ def _node(leaves: list[bytes]) -> bytes | None:
         return None
     level = leaves
     while len(level) > 1:
-        level = [block_hash(left + right) for left, right in zip(level[::2], level[1::2], strict=True)]
+        level = [sha256d(left + right) for left, right in zip(level[::2], level[1::2], strict=True)]
     return level[0]
 
 
@@ -141,7 +142,7 @@ def _side_problems(store: StoreReader, hashing: HashHeaders) -> Iterator[str]:
     for branch in store.side_branches():
         hashes = hashing(branch.headers)
         parents = [hashing(store.header(branch.fork_height))] if branch.fork_height <= store.tip_height else [b""]
-        parents += [hashes[at : at + 32] for at in range(0, len(hashes), 32)]
+        parents += [hashes[at : at + HASH_SIZE] for at in range(0, len(hashes), HASH_SIZE)]
         links = [previous_hash(branch.headers[at:]) for at in range(0, len(branch.headers), HEADER_SIZE)]
         if parents[:-1] != links or parents[-1] != branch.tip_hash:
             yield f"the side branch above {branch.fork_height} is not linked to the main chain"

@@ -24,12 +24,10 @@ from spvnode.store.reader import StoreReader
 from spvnode.store.recovery import open_healed
 from spvnode.store.rows import detached_side_keys, header_at, shorten
 from spvnode.store.schema import (
-    MAX_EXTRA_BYTES,
     STORE_KEY,
     StartRecord,
     block_hash,
     encode_store,
-    extra_key,
     key_height,
     run_key,
     run_rows,
@@ -61,8 +59,7 @@ class HeaderStore(StoreReader):
 
         A new store begins at ``start``; without one it stays empty until ``set_start``. An existing store keeps the
         start that it has. ``now``: Unix seconds, for a fault event. ``write_buffer``: bytes that LevelDB gathers before
-        it writes a table. Raises StoreLocked, StoreFull, SchemaFromFuture,
-        WrongChain, StoreError, each naming the path.
+        it writes a table. Raises StoreLocked, StoreFull, SchemaFromFuture, WrongChain, StoreError; each names the path.
         """
 
         def read(engine: Engine, notes: tuple[str, ...]) -> Loaded:
@@ -112,13 +109,6 @@ class HeaderStore(StoreReader):
             event = self._event(EventKind.FAULT, tip, work, now, undo_count=state.tip.height - height, detail=detail)
             change = plan.finish(state, self._index, event, Batch(puts, deletes), cut=Height(height))
             return self._write(change, sync=True)
-
-    def record_fault(self, detail: str, *, now: float) -> int:
-        """Puts a fault into the event log, changing nothing else. Synced. Returns the event's number."""
-        with self._writing:
-            state = self._state
-            event = self._event(EventKind.FAULT, state.tip, state.chainwork, now, detail=detail)
-            return self._write(plan.finish(state, self._index, event, Batch(), cut=state.tip.height), sync=True)
 
     def set_start(self, start: StartRecord) -> None:
         """Begins an empty store at ``start``. Raises ValueError when it has begun elsewhere."""
@@ -180,14 +170,6 @@ class HeaderStore(StoreReader):
             seq = self._write(change, sync=True)
             self._runs.cut_below(base)
             return seq
-
-    def put_extra(self, name: str, value: bytes, *, sync: bool) -> None:
-        """Stores a small value of the application. Rarely, please: see ``schema`` on key order. ValueError when it is
-        over ``MAX_EXTRA_BYTES`` or the name is bad."""
-        if len(value) > MAX_EXTRA_BYTES:
-            raise ValueError(f"value of {len(value)} bytes; {MAX_EXTRA_BYTES} allowed")
-        with self._writing:
-            self._engine.write(Batch([(extra_key(name), value)]), sync=sync)
 
     def release_pages(self) -> None:
         """Gives back the file pages that reading has mapped, up to the size of the store. 6 ms; for after a scan, or

@@ -33,9 +33,8 @@ from spvnode.store.schema import (
     encode_store,
     key_height,
     key_seq,
-    shown,
 )
-from spvnode.types import HEADER_SIZE, Hash32, Height, Work
+from spvnode.types import HEADER_SIZE, Hash32, Height, Work, hash_hex
 
 Migration = Callable[[Engine], Batch]
 """One step from a schema to the next: a pure reading of the old rows into the changes that make them new ones, the
@@ -138,9 +137,8 @@ def read_record(engine: Engine, genesis_hash: Hash32, migrations: Mapping[int, M
     except ValueError:
         return None
     if record.genesis_hash != genesis_hash:
-        raise WrongChain(
-            f"{engine.path}: holds the chain of genesis {shown(record.genesis_hash)}, not of {shown(genesis_hash)}"
-        )
+        held, wanted = hash_hex(record.genesis_hash), hash_hex(genesis_hash)
+        raise WrongChain(f"{engine.path}: holds the chain of genesis {held}, not of {wanted}")
     return record
 
 

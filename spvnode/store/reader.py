@@ -17,7 +17,6 @@ from spvnode.store.schema import (
     RUN,
     RUN_KEY_SIZE,
     StartRecord,
-    extra_key,
     key_height,
     mark_key,
     run_key,
@@ -171,10 +170,6 @@ class StoreReader:
                 with suppress(ValueError):  # a repair let it through
                     found.append(decode_event(self._engine.get(mark_key(height, seq)) or b""))
         return found
-
-    def get_extra(self, name: str) -> bytes | None:
-        """A small value of the application; None when it was never put. ValueError on a bad name."""
-        return self._engine.get(extra_key(name))
 
     def stats(self) -> EngineStats:
         """Sizes."""

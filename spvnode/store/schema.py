@@ -7,7 +7,6 @@ Schema 1. Keys sort as unsigned bytes; integers in keys are big endian.
     c height(4) seq(8)     an event (``spvnode.store.events``), under the tip height that it left behind
     m                      the store's record: schema, genesis, base, trust start
     s tip(32) part(2)      a side branch, 2,016 headers a part
-    x name                 small values of the application
 
 Why events lie between the runs: a sync then writes strictly ascending keys, each LevelDB table covers heights that no
 older table covers, and tables are moved down the levels, never merged. Measured over 1,000,000 headers: 162 bytes
@@ -22,25 +21,21 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from hashlib import sha256
 from zlib import crc32
 
+from merkle.hashing import sha256d
+from merkle.shape import MAX_PEAKS
 from spvnode.store.port import Row
-from spvnode.types import HEADER_SIZE, Hash32, Height, SideBranch, Work
+from spvnode.types import HASH_SIZE, HEADER_SIZE, PREV_HASH, Hash32, Height, SideBranch, Work
 
 SCHEMA = 1
 RUN = 16
 """Headers in a full run, and leaves under one level-4 node."""
-NODE_SIZE = 32
+NODE_SIZE = HASH_SIZE
 MAX_HEIGHT = 100_000_000
 """19 centuries of blocks. A row beyond it is damage: whatever a file says, ``RunMap`` stays below 13 MB."""
-MAX_PEAKS = 32
-"""Peaks of a header tree: one per set bit of a 32-bit height."""
 SIDE_PART = 2016
 """Headers per row of a side branch: 161 kB. Two bytes for the part's number are enough for 1.3 times MAX_HEIGHT."""
-MAX_NAME_BYTES = 64
-MAX_EXTRA_BYTES = 64 << 10
-"""Size of one small value of the application."""
 
 SEAL_SEED = 0x5350564E
 """Where the seal's CRC begins: not at 0, so that zeros are not a sealed nothing."""
@@ -58,17 +53,12 @@ _SIDE = struct.Struct(">II")
 
 def block_hash(header: bytes) -> Hash32:
     """SHA-256d of an 80-byte header, internal byte order."""
-    return Hash32(sha256(sha256(header).digest()).digest())
-
-
-def shown(internal: bytes) -> str:
-    """A hash as people read it, for messages: reversed hex."""
-    return internal[::-1].hex()
+    return Hash32(sha256d(header))
 
 
 def previous_hash(header: bytes) -> bytes:
     """The header's link to its parent, internal byte order."""
-    return header[4:36]
+    return header[PREV_HASH]
 
 
 def sealed(value: bytes) -> bytes:
@@ -236,11 +226,3 @@ def join_side(rows: list[Row]) -> SideBranch | None:
     if len(headers) != count * HEADER_SIZE:
         return None
     return SideBranch(Height(fork_height), headers, Hash32(rows[0][0][1:33]))
-
-
-def extra_key(name: str) -> bytes:
-    """Key of a small value of the application. Raises ValueError when the name is empty or too long."""
-    raw = name.encode()
-    if not 0 < len(raw) <= MAX_NAME_BYTES:
-        raise ValueError(f"name of {len(raw)} bytes; 1..{MAX_NAME_BYTES} allowed")
-    return b"x" + raw

@@ -11,6 +11,11 @@ from spvnode.types import Height
 COMMON_DEPTH = 100
 """Items below both tips from which on two peers with different tips are asked for the same chain."""
 
+MAX_KNOWN = 100_000
+"""Items that a lead may send in one burst although we have them, a run counting as a full one. An honest lead does so
+where our locator is sparse, or where we hold its branch already: less than twice the longest such branch. One that
+repeats our own chain would hold the line for ever."""
+
 NOTHING = Height(-1)
 FIRST = Height(0)
 
@@ -26,6 +31,10 @@ class Burst:
     """Last item that the lead claims; NOTHING until its first reply has shown where its chain leaves ours."""
     previous: str | None = None
     """Who sent the run that was taken last."""
+    known: int = 0
+    """Items that the lead has sent and we had."""
+    cut: bool = False
+    """What the lead has goes on, but our clock says that it is not yet time for it."""
     strayed: set[str] = field(default_factory=set)
     """Peers that proved to be on another branch than the lead's."""
 
@@ -41,10 +50,13 @@ class Burst:
         return start, count
 
     def helper(self, peers: PeerTable, job: Job) -> PeerClaim | None:
-        """Who is asked for ``job``: the least busy peer that can be expected to have it as the lead has it."""
+        """Who is asked for ``job``: the least busy peer that can be expected to have it as the lead has it. Once that
+        has failed, the lead itself, before others can fail."""
         if job.kind is JobKind.AFTER:
             return None if job.tried else peers.get(self.lead or "")
         holders = peers.holders(job.start, job.count, job.tried | self.strayed)
+        if job.tried:
+            holders.sort(key=lambda holder: holder.peer != self.lead)
         return next((holder for holder in holders if job.below or self._shares(peers, holder, job)), None)
 
     def _shares(self, peers: PeerTable, claim: PeerClaim, job: Job) -> bool:
@@ -52,7 +64,3 @@ class Burst:
         if lead is None or claim is lead or claim.tip.hash == lead.tip.hash:
             return True
         return job.start + job.count + COMMON_DEPTH <= min(claim.tip.height, lead.tip.height)
-
-    def misled(self, sender: str) -> bool:
-        """Whether the lead's run fails to link because the one before it came from another peer, on another branch."""
-        return sender == self.lead and self.previous is not None and self.previous != sender

@@ -9,10 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from spvnode.following import Outcome, Tip, Verdict
+from spvnode.following import Tip, Verdict
 from spvnode.types import Hash32, Height
-
-__all__ = ["Chain", "Outcome", "Tip", "Verdict"]
 
 
 class Chain(Protocol):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import structlog
@@ -15,11 +16,12 @@ import trio
 
 from p2p.faults import FaultReason, RemoteFault
 from spvnode.errors import StoreError
+from spvnode.following import Outcome, Verdict
 from spvnode.sync import effects as fx
 from spvnode.sync import events as ev
-from spvnode.sync.chain import Chain, Outcome, Verdict
+from spvnode.sync.chain import Chain
 from spvnode.sync.machine import IN_FLIGHT, Machine
-from spvnode.sync.rate import Burst, Rate
+from spvnode.sync.rate import BurstReport, Rate
 from spvnode.sync.source import Items, Source
 from spvnode.sync.table import State
 
@@ -44,7 +46,9 @@ class Driver:
         jitter: Callable[[], float],
         clock: Callable[[], float] = time.time,
         in_flight: int = IN_FLIGHT,
+        broken: type[StoreError] | tuple[type[StoreError], ...] = (),
     ) -> None:
+        """``broken``: what the store raises when only opening it anew helps. It ends ``run`` instead of a burst."""
         self.chain = chain
         self.machine = Machine(
             chain.tip, chain.base, whole=chain.whole, jitter=jitter, in_flight=in_flight, item_size=chain.item_size
@@ -61,32 +65,34 @@ class Driver:
         self._inbox_send, self._inbox = trio.open_memory_channel[ev.Event](EVENT_BUFFER)
         self._fetches: dict[int, trio.CancelScope] = {}
         self._chain_free = trio.Semaphore(1)
-        self._moved = trio.Event()
+        self._over = False
+        self._broken = broken
         self._began = (0.0, 0)  # when the running burst began, and what had been committed by then
-        self._last_burst = Burst(0.0, 0)
+        self._last_burst = BurstReport(0.0, 0)
 
     # -- the doors -------------------------------------------------------------------------------------------------
 
     async def post(self, event: ev.Event) -> None:
-        """Hands the machine an event; waits while its inbox is full."""
+        """Hands the machine an event; waits while its inbox is full. Once ``run`` has ended nobody hears it."""
         if isinstance(event, ev.PeerTip | ev.Pushed):
             self.last_useful = self._clock()
-        await self._inbox_send.send(event)
+        with suppress(trio.BrokenResourceError):
+            await self._inbox_send.send(event)
 
     async def import_items(self, items: bytes) -> Verdict:
-        """Checks and commits items that a user brought. Same rules, same lock, same atomic write."""
+        """Checks and commits items that a user brought. Same rules, same lock, same atomic write. StoreError where the
+        store fails, or ``run`` has ended."""
         async with self._chain_free:
+            if self._over:
+                raise StoreError(f"{self.chain.network}: the store is being opened anew")
             verdict = await trio.to_thread.run_sync(self.chain.plan, items, int(self._clock()))
             if verdict.outcome in (Outcome.REJECTED, Outcome.DUPLICATE):
                 return verdict
             await self._write(verdict, sync=True, below=False)
-        await self.post(ev.TipMoved(self.chain.tip, self.chain.base))
+        with trio.CancelScope(shield=True):  # a machine that does not know would blame the peers that do
+            await self.post(ev.TipMoved(self.chain.tip, self.chain.base))
         await self._source.announce(self.chain.tip)
         return verdict
-
-    async def wait_moved(self) -> None:
-        """Returns after the next commit."""
-        await self._moved.wait()
 
     def info(self) -> dict[str, Any]:
         """The state of the synchronisation, JSON-ready (``getsyncinfo``)."""
@@ -110,15 +116,22 @@ class Driver:
     # -- the pump --------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Interprets until cancelled."""
-        async with trio.open_nursery() as nursery:
-            async for event in self._inbox:
-                before = self.machine.state
-                for effect in self.machine.handle(event):
-                    self._interpret(nursery, effect)
-                if before is not self.machine.state:
-                    self._note_burst(before)
-                    log.debug("state", network=self.chain.network, was=str(before), now=str(self.machine.state))
+        """Interprets until cancelled. What ends it, ends this driver: nobody is left waiting at its doors."""
+        try:
+            async with self._inbox, trio.open_nursery() as nursery:
+                async for event in self._inbox:
+                    self._handle(nursery, event)
+        finally:
+            self._over = True
+            self._chain_free.release()  # whoever held it is gone; each that waits sees that and lets the next in
+
+    def _handle(self, nursery: trio.Nursery, event: ev.Event) -> None:
+        before = self.machine.state
+        for effect in self.machine.handle(event):
+            self._interpret(nursery, effect)
+        if before is not self.machine.state:
+            self._note_burst(before)
+            log.debug("state", network=self.chain.network, was=str(before), now=str(self.machine.state))
 
     def _note_burst(self, before: State) -> None:
         """Times each stretch from IDLE back to IDLE that committed something."""
@@ -127,7 +140,9 @@ class Driver:
         if before is State.IDLE:
             self._began = (now, committed)
         elif self.machine.state is State.IDLE and committed > had:
-            self._last_burst = Burst(now - began, committed - had)
+            self._last_burst = BurstReport(now - began, committed - had)
+            tip = self.machine.tip.height
+            log.info("headers committed", network=self.chain.network, tip=tip, **self._last_burst.info())
 
     def _interpret(self, nursery: trio.Nursery, effect: fx.Effect) -> None:
         match effect:
@@ -194,12 +209,18 @@ class Driver:
         try:
             await self._write(effect.verdict, sync=effect.sync, below=effect.below)
         except StoreError as error:
-            log.warning("commit failed", network=self.chain.network, error=str(error))
-            await self._inbox_send.send(ev.CommitFailed(effect.job, str(error)))
+            await self._failed(effect, error)
             return
         finally:
             self._chain_free.release()
         await self._inbox_send.send(ev.Committed(effect.job, self.chain.tip, self.chain.base))
+
+    async def _failed(self, effect: fx.Commit | fx.Finish, error: StoreError) -> None:
+        """A full disk is waited out; a damaged store is for whoever can open it anew."""
+        if isinstance(error, self._broken):
+            raise error
+        log.warning("commit failed", network=self.chain.network, error=str(error))
+        await self._inbox_send.send(ev.CommitFailed(effect.job, str(error)))
 
     async def _write(self, verdict: Verdict, *, sync: bool, below: bool) -> None:
         """Store first, then memory: what is visible is always stored. Not to be torn by a cancellation between."""
@@ -217,14 +238,17 @@ class Driver:
                 self.chain.apply(verdict)
         self.rate.add(trio.current_time(), verdict.items)
         self.committed += verdict.items
-        self._moved.set()
-        self._moved = trio.Event()
 
     async def _finish(self, effect: fx.Finish) -> None:
-        async with self._chain_free:
-            verdict = await trio.to_thread.run_sync(self.chain.finish_below)
+        try:
+            async with self._chain_free:
+                verdict = await trio.to_thread.run_sync(self.chain.finish_below)
+        except StoreError as error:
+            await self._failed(effect, error)
+            return
         if verdict.outcome is Outcome.REJECTED:
             log.error("checkpoint refuted", network=self.chain.network, reason=verdict.reason, height=verdict.index)
+            await self._inbox_send.send(ev.TipMoved(self.chain.tip, self.chain.base))  # what was below is gone
             await self._inbox_send.send(ev.Validated(effect.job, verdict))
         else:
             await self._inbox_send.send(ev.Committed(effect.job, self.chain.tip, self.chain.base))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from p2p.faults import RemoteFault
-from spvnode.sync.chain import Tip, Verdict
+from spvnode.following import Tip, Verdict
 from spvnode.types import Height
 
 
@@ -54,7 +54,7 @@ class Commit:
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """Check the whole backfilled chain upward; answered by ``Validated``."""
+    """Check the whole backfilled chain upward; answered by ``Committed``, or by ``Validated`` when it breaks a rule."""
 
     job: int
 

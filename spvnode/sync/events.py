@@ -1,11 +1,11 @@
-"""What the machine hears. All frozen; every one is produced by the driver and by nobody else."""
+"""What the machine hears. All frozen. Peers' news is posted by a source, the rest by the driver."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from p2p.faults import RemoteFault
-from spvnode.sync.chain import Tip, Verdict
+from spvnode.following import Tip, Verdict
 from spvnode.types import Height
 
 
@@ -36,7 +36,7 @@ class Pushed:
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """The reply to a ``Fetch``."""
+    """The reply to a ``FetchAfter`` or ``FetchRange``."""
 
     job: int
     start: Height
@@ -45,7 +45,7 @@ class Fetched:
 
 @dataclass(frozen=True, slots=True)
 class FetchFailed:
-    """A ``Fetch`` came to nothing; ``fault`` says whose doing it was."""
+    """A fetch came to nothing; ``fault`` says whose doing it was."""
 
     job: int
     fault: RemoteFault
@@ -53,7 +53,7 @@ class FetchFailed:
 
 @dataclass(frozen=True, slots=True)
 class Validated:
-    """The answer to a ``Validate``."""
+    """The answer to a ``Validate``, and to a ``Finish`` that refutes the checkpoint."""
 
     job: int
     verdict: Verdict
@@ -61,7 +61,7 @@ class Validated:
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """The answer to a ``Commit``: it is stored and visible."""
+    """The answer to a ``Commit``, and to a ``Finish`` that held: it is stored and visible."""
 
     job: int
     tip: Tip

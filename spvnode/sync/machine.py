@@ -15,14 +15,15 @@ from collections import Counter
 from collections.abc import Callable
 
 from p2p.faults import FaultReason, RemoteFault
+from spvnode.following import Outcome, Tip
 from spvnode.sync import effects as fx
 from spvnode.sync import events as ev
-from spvnode.sync.burst import NOTHING, Burst
-from spvnode.sync.chain import Outcome, Tip
+from spvnode.sync.burst import MAX_KNOWN, NOTHING, Burst
 from spvnode.sync.peers import PeerTable, is_ahead
+from spvnode.sync.rejection import NOBODYS_FAULT, TOO_NEW, rule
 from spvnode.sync.table import State, Trigger, step
-from spvnode.sync.window import MAX_ATTEMPTS, Job, JobKind, Window
-from spvnode.types import Height
+from spvnode.sync.window import MAX_ATTEMPTS, Job, JobKind, Window, queue_below
+from spvnode.types import HEADER_SIZE, Height
 
 IN_FLIGHT = 4
 """Fetches at the same time, by default: enough to hide a round trip of 50 ms, few enough for a small device."""
@@ -34,11 +35,6 @@ BACKOFF_FIRST = 0.5
 """Seconds before the first new try."""
 BACKOFF_CAP = 60.0
 """Seconds at most between tries."""
-UNLINKED = "prev-blk-not-found"
-"""The one rejection that an honest peer may earn: it is on another branch than the lead."""
-
-MILD = {"time-too-new": FaultReason.TIME_TOO_NEW, "side-branch-limit": FaultReason.LOW_WORK}
-"""Rejections that say less about the peer than about our clock or our bounds."""
 
 
 class Machine:
@@ -53,7 +49,7 @@ class Machine:
         jitter: Callable[[], float],
         in_flight: int = IN_FLIGHT,
         run_items: int = RUN_ITEMS,
-        item_size: int = 80,
+        item_size: int = HEADER_SIZE,
     ) -> None:
         self.state = State.IDLE
         self.tip, self.base, self.whole = tip, base, whole
@@ -70,6 +66,7 @@ class Machine:
         self._run_items = run_items
         self._item_size = item_size
         self._burst = Burst()
+        self._fruitless = False
         self._unsynced = 0
         self._announced = tip.hash
         self._timer = 0
@@ -102,6 +99,7 @@ class Machine:
                 self._commit_failed()
             case ev.TipMoved():
                 self.tip, self.base = event.tip, event.base
+                self._announced = event.tip.hash  # by whoever moved it
             case ev.TimerFired():
                 self._timer_fired(event)
 
@@ -111,8 +109,7 @@ class Machine:
         self.peers.claim(event.peer, event.tip, event.base)
         if event.peer == self._burst.lead and self._burst.last_start != NOTHING:
             self._burst.last_start = Height(max(self._burst.last_start, event.tip.height))
-        leaders = self.peers.leaders(self.tip)
-        if self.state is State.RECOVERING and leaders and not leaders[0].failures:
+        if self.state is State.RECOVERING and self._good_leader():
             self._step(Trigger.NEWS)  # no reason to let somebody else's failures delay this one
 
     def _pushed(self, event: ev.Pushed) -> None:
@@ -126,7 +123,7 @@ class Machine:
         job = self.window.get(event.job)
         if job is None or job.peer is None:
             return
-        self._release(job.peer, good=True)
+        self.peers.released(job.peer, good=True)
         got = len(event.items) // self._item_size
         if job.kind is JobKind.AFTER:
             self._first_reply(job, event.start, got)
@@ -153,7 +150,7 @@ class Machine:
         job = self.window.get(event.job)
         if job is None or job.peer is None:
             return
-        self._release(job.peer, good=False)
+        self.peers.released(job.peer, good=False)
         self._count_and_report(event.fault)
         self._unassign(job)
 
@@ -162,6 +159,10 @@ class Machine:
         if job is None or job.id != event.job or self.state is not State.VALIDATING:
             return
         verdict = event.verdict
+        if job.kind is JobKind.AFTER and verdict.last not in (NOTHING, job.start + job.count - 1):
+            # Others would be asked for what comes after a place that is not there, and be blamed for it.
+            self._fault(job.peer or "", FaultReason.FALSE_CLAIM, f"items up to {verdict.last} as from {job.start}")
+            self._stop_after(job)
         if verdict.outcome is Outcome.REJECTED:
             self._rejected(job, verdict.reason, verdict.index)
         elif verdict.outcome is Outcome.DUPLICATE:
@@ -180,6 +181,13 @@ class Machine:
             self._stray(job.peer)
             self._step(Trigger.RETRY)
             return
+        if job.peer is not None:
+            self._burst.known += max(job.count, self._run_items)  # small runs take as long as full ones
+            if self._burst.known > MAX_KNOWN:
+                self._fault(job.peer, FaultReason.FALSE_CLAIM, "only sends what we have")
+                self.peers.distrust(job.peer)
+                self._give_up()
+                return
         self._burst.previous = job.peer
         self.window.pop()
         self._step(Trigger.NOTHING_NEW)
@@ -193,31 +201,41 @@ class Machine:
                 self._unassign(job)
 
     def _rejected(self, job: Job, reason: str, index: int) -> None:
-        sender = job.peer or ""
-        unlinked = reason == UNLINKED and index == 0
+        if reason == TOO_NEW and index > 0:
+            self._cut(job, index)
+            return
+        ruling = rule(job, reason, index, self._burst)
         if job.kind is JobKind.FINISH:
             self.refuted = True
             self.faults[f"checkpoint refuted: {reason}"] += 1
-        elif unlinked and self._burst.misled(sender):
-            self._distrust(self._burst.previous or "")
-        elif not (unlinked and job.kind is JobKind.PUSH):  # a gossiped tip may be ahead of us
-            kind = FaultReason.UNLINKED if unlinked else MILD.get(reason, FaultReason.INVALID_HEADER)
-            self._fault(sender, kind, f"{reason} at {job.start + index}")
-            self._distrust(sender)
+        elif ruling.fault is not None:
+            self._fault(job.peer or "", ruling.fault, f"{reason} at {job.start + index}")
+        elif reason in NOBODYS_FAULT:
+            self.faults[reason] += 1
+        self.peers.distrust(ruling.distrusted)
         job.items = None
         self._unassign(job)
         if job.kind is JobKind.PUSH:
             self.window.pop()
             self._step(Trigger.NOTHING_NEW)
-        elif job.kind in (JobKind.AFTER, JobKind.FINISH) or sender == self._burst.lead:
+        elif ruling.ends:
             self._give_up()
         else:
             self._step(Trigger.RETRY)
 
-    def _distrust(self, peer: str) -> None:
-        claim = self.peers.get(peer)
-        if claim is not None:
-            claim.failures += 1
+    def _cut(self, job: Job, index: int) -> None:
+        """Ends the burst right before an item from the future; what comes before it is as good as any."""
+        job.items, job.count = (job.items or b"")[: index * self._item_size], index
+        self._stop_after(job)
+        self._burst.cut = True
+        self.faults[TOO_NEW] += 1
+        self.peers.distrust(job.peer or "")
+        self._step(Trigger.RETRY)
+
+    def _stop_after(self, job: Job) -> None:
+        """Nothing that comes after the head, ``job``, is wanted."""
+        self.peers.abandoned(self.window.drop_behind(job))
+        self._burst.last_start = NOTHING
 
     def _committed(self, event: ev.Committed) -> None:
         self.base = event.base
@@ -228,8 +246,10 @@ class Machine:
         self.window.pop()
         self._burst.previous = job.peer
         self.failures = 0
+        self._fruitless = False
         self.items_committed += job.count
         if job.peer is not None:
+            self.peers.proved(job.peer)
             self._out.append(fx.Useful(job.peer))
         if self.state is State.VALIDATING:  # a FINISH job has no commit of its own: the chain is whole
             self.whole = True
@@ -239,8 +259,8 @@ class Machine:
 
     def _commit_failed(self) -> None:
         self.faults["store"] += 1
-        if self.state is State.COMMITTING:
-            self._give_up()
+        if self.state in (State.COMMITTING, State.VALIDATING):
+            self._give_up(ours=True)
 
     def _timer_fired(self, event: ev.TimerFired) -> None:
         if event.generation == self._timer and self.state is State.RECOVERING:
@@ -252,6 +272,7 @@ class Machine:
         """Runs until the machine has to wait for somebody."""
         while True:
             if self.state is State.IDLE and not self._begin():
+                self._announce()
                 return
             if self.state is State.RECOVERING:
                 return
@@ -272,17 +293,18 @@ class Machine:
                 return
 
     def _begin(self) -> bool:
-        """Starts a burst if there is a reason for one: a better chain first, then the backfill."""
-        leaders = self.peers.leaders(self.tip)
-        if leaders:
-            lead = leaders[0].peer
-            self.window.add(JobKind.AFTER, Height(0), self._run_items)
-            self._start_burst(lead)
-            return True
-        if not self.whole and not self.refuted:
+        """Starts a burst if there is a reason for one: a better chain first, then the backfill. The other way round
+        after a lead that brought nothing: hollow claims must not hold the backfill off."""
+        if self._fruitless:
             self._queue_below()
+        lead = None if self.window else self.peers.lead(self.tip)
+        if lead is not None:
+            self.window.add(JobKind.AFTER, Height(0), self._run_items)
+        elif not self.window:
+            self._queue_below()
+        self._fruitless = lead is not None  # until it commits something
         if self.window:
-            self._start_burst(None)
+            self._start_burst(lead.peer if lead is not None else None)
         return bool(self.window)
 
     def _start_burst(self, lead: str | None) -> None:
@@ -290,14 +312,8 @@ class Machine:
         self._step(Trigger.NEWS)
 
     def _queue_below(self) -> None:
-        """One window of backfill, from the base downward: then the tip gets its turn again."""
-        if self.base == 0:
-            self.window.add(JobKind.FINISH, Height(0), 0, items=b"")
-        end, floor = self.base, self.peers.lowest_base(self.base)
-        while end > floor and not self.window.full:
-            start = Height(max(floor, end - self._run_items))
-            self.window.add(JobKind.BELOW, start, end - start)
-            end = start
+        if not self.whole and not self.refuted:
+            queue_below(self.window, self.base, self.peers.lowest_base(self.base), self._run_items)
 
     def _fill(self) -> None:
         """Tops the window up and hands unassigned jobs out, the head first, within the pool's bound."""
@@ -320,6 +336,10 @@ class Machine:
             self._out.append(fx.FetchRange(job.id, claim.peer, job.start, job.count))
 
     def _end_burst(self) -> None:
+        if self._burst.cut:  # there is more, for later: neither a hollow claim nor a reason to ask again at once
+            self._give_up()
+            self._announce()
+            return
         self._step(Trigger.EXHAUSTED)
         claim = self.peers.get(self._burst.lead or "")
         if claim is not None and is_ahead(claim.tip, self.tip):
@@ -330,24 +350,33 @@ class Machine:
                     claim.peer, FaultReason.FALSE_CLAIM, f"claimed work {claim.tip.work:x} at {claim.tip.height}"
                 )
             self.peers.claim(claim.peer, self.tip, claim.base)
+            claim.proven = False
         self._burst = Burst()
+        self._announce()
+
+    def _announce(self) -> None:
         if self._announced != self.tip.hash:
             self._announced = self.tip.hash
             self._out.append(fx.Announce(self.tip))
 
-    def _give_up(self) -> None:
-        """Drops the burst and waits: exponential, capped, with jitter so that a mesh does not retry in step."""
+    def _give_up(self, *, ours: bool = False) -> None:
+        """Drops the burst and waits: exponential, capped, with jitter so that a mesh does not retry in step. Unless the
+        fault is ``ours``, whose turn it is now does not wait for the failures of others."""
         self._step(Trigger.FAULT)
-        for job in self.window:
-            if job.peer is not None and job.items is None:
-                self._release(job.peer, good=None)
+        self.peers.abandoned(self.window)
         self.window.clear()
         self._burst = Burst()
-        delay = min(BACKOFF_CAP, BACKOFF_FIRST * 2 ** min(self.failures, 16))
+        failures = 0 if not ours and self._good_leader() else self.failures
+        delay = min(BACKOFF_CAP, BACKOFF_FIRST * 2 ** min(failures, 16))
         self.failures += 1
         self._timer += 1
         self._out.append(fx.CancelFetches())
         self._out.append(fx.SetTimer(self._timer, delay * (0.5 + 0.5 * self._jitter())))
+
+    def _good_leader(self) -> bool:
+        """Whether the next to lead has not failed."""
+        leaders = self.peers.leaders(self.tip)
+        return bool(leaders) and not leaders[0].failures
 
     # -- small things ----------------------------------------------------------------------------------------------
 
@@ -355,15 +384,6 @@ class Machine:
         before = self.state
         self.state = step(before, trigger)
         self.transitions[f"{before}>{self.state}"] += 1
-
-    def _release(self, peer: str, *, good: bool | None) -> None:
-        """A fetch from ``peer`` has ended: well, badly, or (None) by our own choice."""
-        claim = self.peers.get(peer)
-        if claim is None:
-            return
-        claim.in_flight = max(0, claim.in_flight - 1)
-        if good is not None:
-            claim.failures = 0 if good else claim.failures + 1
 
     def _unassign(self, job: Job) -> None:
         if job.peer is not None:

@@ -11,8 +11,8 @@ from p2p.faults import FaultReason, RemoteFault
 from p2p.mesh.codec import Headers, Hello
 from p2p.mesh.events import PeerDown, PeerTip, PeerUp, TipGossip
 from p2p.mesh.service import Mesh
+from spvnode.following import Tip
 from spvnode.sync import events as ev
-from spvnode.sync.chain import Tip
 from spvnode.sync.source import Items
 from spvnode.types import Hash32, Height, Work
 

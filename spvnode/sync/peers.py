@@ -8,11 +8,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from spvnode.sync.chain import Tip
+from spvnode.following import Tip
+from spvnode.sync.window import Job
 from spvnode.types import Height
 
 MAX_PEERS = 512
 """Claims kept. The mesh admits fewer connections than this; the bound holds even if a source forgets to."""
+FAILURE_TURNS = 4
+"""Turns that a peer waits longer for each failure: a newcomer goes before it, a hundred newcomers do not."""
+MAX_FAILURE_TURNS = 32
+"""The longest such wait: an honest peer may have been away for a night."""
 
 
 @dataclass(slots=True)
@@ -22,9 +27,21 @@ class PeerClaim:
     peer: str
     tip: Tip
     base: Height
+    turn: int = 0
+    """When it came or last led a burst, on a clock that ticks with each of these."""
     failures: int = 0
     """Fetches from it that came to nothing since its last good one."""
     in_flight: int = 0
+    proven: bool = False
+    """What it sent was committed, and no claim of it has come to nothing since."""
+
+    @property
+    def order(self) -> tuple[bool, int, int, str]:
+        """Who leads first is lowest: a proven peer that has not failed since, by work. All others take turns, so that
+        one who returns under ever new names waits behind those who were here before."""
+        if self.proven and not self.failures:
+            return False, -self.tip.work, -self.tip.height, self.peer
+        return True, self.turn + min(FAILURE_TURNS * self.failures, MAX_FAILURE_TURNS), -self.tip.height, self.peer
 
 
 class PeerTable:
@@ -32,6 +49,7 @@ class PeerTable:
 
     def __init__(self) -> None:
         self._claims: dict[str, PeerClaim] = {}
+        self._turn = 0
 
     def __len__(self) -> int:
         return len(self._claims)
@@ -46,19 +64,58 @@ class PeerTable:
         if known is not None:
             known.tip, known.base = tip, base
         elif len(self._claims) < MAX_PEERS:
-            self._claims[peer] = PeerClaim(peer, tip, base)
+            self._claims[peer] = PeerClaim(peer, tip, base, self._next_turn())
 
     def left(self, peer: str) -> None:
         """Forgets a peer."""
         self._claims.pop(peer, None)
 
+    def released(self, peer: str, *, good: bool | None) -> None:
+        """A fetch from ``peer`` has ended: well, badly, or (None) by our own choice."""
+        claim = self._claims.get(peer)
+        if claim is None:
+            return
+        claim.in_flight = max(0, claim.in_flight - 1)
+        if good is not None:
+            claim.failures = 0 if good else claim.failures + 1
+
+    def abandoned(self, jobs: Iterable[Job]) -> None:
+        """What is being fetched for ``jobs`` is not wanted any more."""
+        for job in jobs:
+            if job.peer is not None and job.items is None:
+                self.released(job.peer, good=None)
+
+    def proved(self, peer: str) -> None:
+        """What ``peer`` sent was committed."""
+        claim = self._claims.get(peer)
+        if claim is not None:
+            claim.proven = True
+
+    def distrust(self, peer: str) -> None:
+        """What ``peer`` sent turned out to be of no use."""
+        claim = self._claims.get(peer)
+        if claim is not None:
+            claim.failures += 1
+
+    def lead(self, ours: Tip) -> PeerClaim | None:
+        """The peer whose turn it is to lead a burst; None when nobody claims a better chain than ours."""
+        leaders = self.leaders(ours)
+        if not leaders:
+            return None
+        leaders[0].turn = self._next_turn()
+        return leaders[0]
+
+    def _next_turn(self) -> int:
+        self._turn += 1
+        return self._turn
+
     def leaders(self, ours: Tip) -> list[PeerClaim]:
-        """Peers that claim a better chain than ours: the most dependable first, then the most work.
+        """Peers that claim a better chain than ours, in the order of ``PeerClaim.order``.
 
         One that serves only what lies above our tip (it began at a checkpoint) cannot be connected to yet.
         """
         ahead = [c for c in self._claims.values() if c.base <= ours.height and is_ahead(c.tip, ours)]
-        return sorted(ahead, key=lambda c: (c.failures, -c.tip.work, -c.tip.height, c.peer))
+        return sorted(ahead, key=lambda c: c.order)
 
     def holders(self, start: Height, count: int, avoid: Iterable[str] = ()) -> list[PeerClaim]:
         """Peers that claim to serve all of ``start .. start + count - 1``, the least busy first."""

@@ -31,8 +31,8 @@ class Rate:
 
 
 @dataclass(frozen=True, slots=True)
-class Burst:
-    """A stretch of fetching: how long it took, and how many items it committed."""
+class BurstReport:
+    """A finished burst: how long it took, and how many items it committed."""
 
     seconds: float
     items: int

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from p2p.faults import RemoteFault
-from spvnode.sync.chain import Tip
+from spvnode.following import Tip
 from spvnode.types import Hash32, Height
 
 

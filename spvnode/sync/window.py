@@ -1,7 +1,7 @@
 """The ordered window of jobs: fetched in any order and by several peers, released strictly in order.
 
-Bounded by ``MAX_WINDOW`` jobs, so by MAX_WINDOW * MAX_ITEMS * item size bytes of replies (5.2 MB for Bitcoin headers),
-whatever the peers do.
+Bounded by ``MAX_WINDOW`` jobs, so by MAX_WINDOW * ``machine.RUN_ITEMS`` * item size bytes of replies (5.2 MB for
+Bitcoin headers), whatever the peers do.
 """
 
 from __future__ import annotations
@@ -89,6 +89,12 @@ class Window:
         """Takes the head out."""
         return self._jobs.popleft()
 
+    def drop_behind(self, job: Job) -> list[Job]:
+        """Gives up whatever comes after the head, which is ``job``; returns it."""
+        dropped = [later for later in self._jobs if later is not job]
+        self._jobs = deque([job])
+        return dropped
+
     def in_flight(self) -> int:
         """Jobs that somebody was asked for and has not answered."""
         return sum(1 for job in self._jobs if job.peer is not None and job.items is None)
@@ -100,3 +106,14 @@ class Window:
     def clear(self) -> None:
         """Gives everything up."""
         self._jobs.clear()
+
+
+def queue_below(window: Window, base: Height, floor: Height, run_items: int) -> None:
+    """One window of backfill, from ``base`` down to ``floor``, the lowest item that anybody has, in runs of
+    ``run_items``; at 0 what is left is to check it all. Then the tip gets its turn again."""
+    if base == 0:
+        window.add(JobKind.FINISH, base, 0, items=b"")
+    while base > floor and not window.full:
+        start = Height(max(floor, base - run_items))
+        window.add(JobKind.BELOW, start, base - start)
+        base = start

@@ -61,7 +61,7 @@ class Peer:
     def honest(self, ask: Ask, locator: list[Hash32]) -> Items:
         chain = self.chain.headers
         if isinstance(ask, fx.FetchAfter):
-            return Items(*chain.headers_after_locator(locator, ask.count))
+            return Items(*(chain.headers_after_locator(locator, ask.count) or (0, b"")))
         if ask.start > chain.tip_height:
             return Items(ask.start, b"")
         return Items(ask.start, chain.headers(ask.start, ask.count))
@@ -76,6 +76,8 @@ class World:
     def __init__(self, seed: int, chain: StoredChain, *, in_flight: int = 4, run_items: int = 500) -> None:
         self.rng = random.Random(seed)
         self.now = 0.0
+        self.wall = NOW
+        """What this node takes for the time."""
         self.chain = chain
         self.machine = Machine(
             chain.tip, chain.base, whole=chain.whole, jitter=self.rng.random, in_flight=in_flight, run_items=run_items
@@ -172,7 +174,7 @@ class World:
 
     def validate(self, effect: fx.Validate) -> None:
         chain = self.chain
-        verdict = chain.plan_below(effect.items) if effect.below else chain.plan(effect.items, NOW)
+        verdict = chain.plan_below(effect.items) if effect.below else chain.plan(effect.items, self.wall)
         self.post(ev.Validated(effect.job, verdict))
 
     def commit(self, effect: fx.Commit) -> None:

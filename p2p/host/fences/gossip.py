@@ -58,7 +58,7 @@ REOPEN_PAUSE = 5.0
 
 
 def message_id(message: Any) -> bytes:
-    """SHA-256(topic | data)[:20]: the same for everybody who sends the same."""
+    """First 20 bytes of SHA-256 over topic, the byte ``|``, and data: the same for everybody who sends the same."""
     return hashlib.sha256("".join(message.topicIDs).encode() + b"|" + message.data).digest()[:20]
 
 
@@ -70,9 +70,11 @@ class SeenIds:
         self._ids: OrderedDict[bytes, None] = OrderedDict()
 
     def has(self, key: bytes) -> bool:
+        """Whether a message of this id was taken."""
         return key in self._ids
 
     def add(self, key: bytes) -> bool:
+        """Remember an id as the latest; True when it is new."""
         new = key not in self._ids
         self._ids[key] = None
         self._ids.move_to_end(key)
@@ -85,6 +87,7 @@ class ContentCache(MessageCache):  # type: ignore[misc]
     """Recent messages under their content's id."""
 
     def put(self, msg: Any) -> None:
+        """Keep a message for the heartbeats to come; the same content only once."""
         key = message_id(msg)
         if key not in self.msgs:
             self.msgs[key] = msg
@@ -95,13 +98,15 @@ class AnonymousPubsub(Pubsub):  # type: ignore[misc]
     """Mixin over Pubsub: StrictNoSign, both ways."""
 
     async def publish(self, topic_id: str, data: bytes) -> None:
+        """Send a message without author or signature, unless we relayed the same content already."""
         message = rpc_pb2.Message(data=data, topicIDs=[topic_id])
-        self.seen_messages.add(message_id(message))
-        await self.router.publish(self.my_id, message)
+        if self.seen_messages.add(message_id(message)):
+            await self.router.publish(self.my_id, message)
         # The queue of a peer drops what it has no room for: let its sender run before the next message.
         await trio.lowlevel.checkpoint()
 
     async def push_msg(self, msg_forwarder: Any, msg: Any) -> None:
+        """Take a message, unless it names an author: those are not for a node that does not sign."""
         if not (msg.from_id or msg.seqno or msg.signature or msg.key):
             await super().push_msg(msg_forwarder, msg)
 
@@ -182,6 +187,7 @@ class GuardedPubsub(Pubsub):  # type: ignore[misc]
         )
 
     async def push_msg(self, msg_forwarder: Any, msg: Any) -> None:
+        """Take a message; whatever that raises ends here."""
         try:
             await super().push_msg(msg_forwarder, msg)
         except Exception:
@@ -189,6 +195,7 @@ class GuardedPubsub(Pubsub):  # type: ignore[misc]
             log.exception("gossip message could not be handled", peer=str(msg_forwarder))
 
     async def validate_msg(self, msg_forwarder: Any, msg: Any) -> None:
+        """Ask our validator each time, also about a message that it refused before."""
         self.validation_cache.cache.clear()
         self.validation_cache.access_order.clear()
         await super().validate_msg(msg_forwarder, msg)
@@ -201,6 +208,7 @@ class GuardedGossipSub(GossipSub):  # type: ignore[misc]
     """Mixin over GossipSub: forgets what it need not know."""
 
     async def publish(self, msg_forwarder: Any, pubsub_msg: Any) -> None:
+        """Pass a message on, and forget when that was."""
         await super().publish(msg_forwarder, pubsub_msg)
         self.recent_message_deliveries.clear()
 

@@ -61,6 +61,7 @@ class MeshListener(IListener):  # type: ignore[misc]
         await self._handler(MeshTCPStream(stream))
 
     def get_addrs(self) -> tuple[Multiaddr, ...]:
+        """Where it listens, with the ports that the kernel chose."""
         names = [listener.socket.getsockname() for listener in self._listeners]
         return tuple(Multiaddr(multiaddr_of(name[0], name[1])) for name in names)
 
@@ -79,4 +80,5 @@ class MeshTCP(TCP):  # type: ignore[misc]
         self._backlog = backlog
 
     def create_listener(self, handler_function: Any) -> MeshListener:
+        """A listener of ours."""
         return MeshListener(handler_function, self._backlog)

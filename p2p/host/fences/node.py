@@ -39,6 +39,7 @@ class MeshMuxer(MuxerMultistream):  # type: ignore[misc]
     parts: Parts
 
     async def new_conn(self, conn: Any, peer_id: Any) -> Any:
+        """Agree on the multiplexer, then make it."""
         protocol, _ = await self._selector.select(conn, conn.is_initiator, self.negotiate_timeout)
         return self._annotate_connection(self.parts.muxer(conn, peer_id), conn, protocol)
 
@@ -93,29 +94,37 @@ class Node:
     # What gossip asks of a host.
 
     def get_id(self) -> ID:
+        """Our peer id."""
         return self.peer_id
 
     def get_public_key(self) -> Any:
+        """Of the identity, as identify tells it."""
         return self.peerstore.pubkey(self.peer_id)
 
     def get_private_key(self) -> Any:
+        """Of the identity."""
         return self.peerstore.privkey(self.peer_id)
 
     def get_network(self) -> MeshSwarm:
+        """The swarm."""
         return self.swarm
 
     def get_peerstore(self) -> PeerStore:
+        """Where upstream keeps keys and addresses."""
         return self.peerstore
 
     def get_mux(self) -> Any:
+        """The table of stream protocols."""
         return self.multiselect
 
     def get_transport_addrs(self) -> list[Multiaddr]:
+        """Where we listen, without ``/p2p/``."""
         return [addr for listener in self.swarm.listeners.values() for addr in listener.get_addrs()]
 
     get_addrs = get_transport_addrs
 
     def set_stream_handler(self, protocol: str, handler: StreamHandler) -> None:
+        """Serve ``protocol`` from now on."""
         self.multiselect.add_handler(protocol, handler)
 
     async def new_stream(self, peer_id: ID, protocols: Sequence[str]) -> Any:

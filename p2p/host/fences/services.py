@@ -34,6 +34,7 @@ class FirewalledManager(TrioManager):  # type: ignore[misc]
         name: str | None = None,
         _internal: bool = False,
     ) -> None:
+        """Start a task behind the firewall; ``daemon``: and again whenever it fails."""
         if self._task_nursery is None or not self.is_running:
             raise LifecycleError(f"{self._service} is not running")
         if _internal:  # the service itself, which no remote reaches: its end is an error of ours, and must be seen

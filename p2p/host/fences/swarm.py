@@ -31,6 +31,8 @@ from p2p.host.limits import Limits
 
 log = structlog.get_logger(__name__)
 
+ADDRESS_TTL = 120
+"""Seconds for which the peerstore keeps an address that it is given to dial."""
 SIMULTANEOUS = 5.0
 """Seconds within which two connections of one pair count as both sides dialing at once."""
 
@@ -53,6 +55,7 @@ class MeshConn(SwarmConn):  # type: ignore[misc]
         return stream
 
     async def close(self) -> None:
+        """End its multiplexer; returns when that is done."""
         if not self.muxed_conn.is_closed:
             await self.muxed_conn.close()
 
@@ -65,6 +68,7 @@ class MeshSwarm(Swarm):  # type: ignore[misc]
     on_change: Callable[[MeshConn, bool], None]
 
     async def run(self) -> None:
+        """The nursery of all connections, until cancelled."""
         async with trio.open_nursery() as nursery:
             self.background_nursery = nursery
             self.event_background_nursery_created.set()
@@ -90,6 +94,7 @@ class MeshSwarm(Swarm):  # type: ignore[misc]
         return kept
 
     def connection_of(self, peer_id: ID) -> MeshConn | None:
+        """The one connection with a peer, or None."""
         conns = self.connections.get(peer_id)
         return conns[0] if conns else None
 
@@ -171,7 +176,7 @@ class MeshSwarm(Swarm):  # type: ignore[misc]
 
     async def dial(self, peer_id: ID, maddr: Multiaddr) -> None:
         """Connect through the peerstore, as upstream's host does."""
-        self.peerstore.add_addrs(peer_id, [maddr], 120)
+        self.peerstore.add_addrs(peer_id, [maddr], ADDRESS_TTL)
         await self.dial_peer(peer_id)
 
     async def close(self) -> None:
@@ -184,6 +189,7 @@ class MeshSwarm(Swarm):  # type: ignore[misc]
                 nursery.start_soon(conn.close)
 
     async def close_peer(self, peer_id: ID) -> None:
+        """End the connection with a peer, if there is one; it has left the table on return."""
         conn = self.connection_of(peer_id)
         if conn is not None:
             await conn.close()
@@ -229,6 +235,7 @@ class DirectDialing:
     """
 
     async def dial(self: Any, peer_id: ID, maddr: Multiaddr) -> None:
+        """Connect to ``peer_id`` at ``maddr``, once; raise what came in the way."""
         where = parse_address(str(maddr))
         if len(self.connections) >= self.connection_config.max_connections:
             raise SwarmException(f"{len(self.connections)} connections are all that we keep")
@@ -247,4 +254,5 @@ class DirectDialing:
             raise
 
     async def dial_peer(self, peer_id: ID) -> list[MeshConn]:
+        """Refuse: nothing but ``dial`` connects."""
         raise SwarmException(f"not connected to {peer_id}")

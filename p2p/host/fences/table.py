@@ -62,6 +62,7 @@ class Fence:
 
     @property
     def defects(self) -> tuple[Defect, ...]:
+        """The evidence."""
         return DEFECTS[self.name]
 
 

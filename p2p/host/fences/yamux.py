@@ -122,23 +122,29 @@ class MeshYamux(IMuxedConn):  # type: ignore[misc]
 
     @property
     def is_initiator(self) -> bool:
+        """Whether we dialed."""
         return self._initiator
 
     @property
     def is_closed(self) -> bool:
+        """Whether it has ended."""
         return self.event_closed.is_set()
 
     @property
     def is_established(self) -> bool:
+        """Whether streams can be opened."""
         return self.event_started.is_set() and not self.is_closed
 
     def get_remote_address(self) -> tuple[str, int] | None:
+        """IP address and port of the remote; None when it had left before they were known."""
         return self.secured_conn.get_remote_address()  # type: ignore[no-any-return]
 
     def get_transport_addresses(self) -> Any:
+        """As the secured connection below has them."""
         return self.secured_conn.get_transport_addresses()
 
     def get_connection_type(self) -> Any:
+        """As the secured connection below has it."""
         return self.secured_conn.get_connection_type()
 
     # Streams.
@@ -183,24 +189,30 @@ class MeshYamux(IMuxedConn):  # type: ignore[misc]
     # Sending.
 
     def has_room(self) -> bool:
+        """Whether a stream may queue more payload."""
         return self._outbox.payload < self.limits.send_queue
 
     async def wait_for_room(self) -> None:
+        """Wait for the writer's next progress; then look again."""
         await self._progress.park()
 
     def send_data(self, stream_id: int, payload: memoryview) -> None:
+        """Queue a data frame of at most ``max_payload`` bytes."""
         self._outbox.data(stream_id, payload)
         self._work.unpark_all()
 
     def send_fin(self, stream_id: int) -> None:
+        """Queue the end of our direction."""
         self._outbox.end_stream(FIN, stream_id)
         self._work.unpark_all()
 
     def send_reset(self, stream_id: int) -> None:
+        """Queue the end of both directions."""
         self._outbox.end_stream(RST, stream_id)
         self._work.unpark_all()
 
     def send_credit(self, stream_id: int, increment: int) -> None:
+        """Let the remote send ``increment`` more bytes."""
         self._reply(Kind.WINDOW_UPDATE, 0, stream_id, increment)
 
     def _reply(self, kind: Kind, flags: int, stream_id: int, value: int) -> None:

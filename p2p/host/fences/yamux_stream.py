@@ -190,6 +190,7 @@ class MeshStream(IMuxedStream):  # type: ignore[misc]
         """Yamux has no deadlines; the host's callers use cancel scopes. Nothing calls this."""
 
     def get_remote_address(self) -> tuple[str, int] | None:
+        """Of the connection."""
         return self.muxed_conn.get_remote_address()
 
     async def __aenter__(self) -> MeshStream:

@@ -7,16 +7,16 @@ from typing import Annotated, Any
 from msgspec import Meta
 
 from spvnode.bitcoin.header import Header
+from spvnode.bitcoin.pow import difficulty
 from spvnode.rpc.methods.lookup import (
     describe_header,
     find_hash,
     require_height,
     standing,
-    to_hex,
     work_hex,
 )
 from spvnode.rpc.registry import ChainParams, Context
-from spvnode.types import Height
+from spvnode.types import Height, hash_hex
 from spvnode.view import ChainView
 
 CORE_CHAIN_NAMES = {"bitcoin": "main", "testnet3": "test"}
@@ -44,7 +44,8 @@ class GetBlockHeader(ChainParams, frozen=True, forbid_unknown_fields=True, kw_on
 
 def get_blockchain_info(context: Context, params: OfChain) -> dict[str, Any]:
     """Core's fields; and ``network``, ``freshness``, ``ready`` and ``start`` (where trust begins). ``blocks`` equals
-    ``headers``: this node follows headers only. ``chainwork`` counts from ``start`` unless ``start.complete``."""
+    ``headers``: this node follows headers only. ``chainwork`` counts from ``start`` unless ``start.complete``.
+    ``size_on_disk`` counts the headers alone, 80 bytes each; ``warnings`` tells why it is not ready."""
     chain = context.chain(params.network)
     tip = Header(chain.header(chain.tip_height))
     now = context.node.now()
@@ -54,8 +55,8 @@ def get_blockchain_info(context: Context, params: OfChain) -> dict[str, Any]:
         "chain": CORE_CHAIN_NAMES.get(chain.network, chain.network),
         "blocks": chain.tip_height,
         "headers": chain.tip_height,
-        "bestblockhash": to_hex(chain.tip_hash),
-        "difficulty": chain.difficulty(chain.tip_height),
+        "bestblockhash": hash_hex(chain.tip_hash),
+        "difficulty": difficulty(tip.bits),
         "time": tip.time,
         "mediantime": chain.median_time(chain.tip_height),
         "verificationprogress": 1.0 if fresh else _progress(chain, tip.time, now),
@@ -64,7 +65,7 @@ def get_blockchain_info(context: Context, params: OfChain) -> dict[str, Any]:
         "size_on_disk": (chain.tip_height - chain.base + 1) * len(tip.raw),
         "pruned": False,
         "warnings": list(context.node.readiness(chain.network).reasons),
-        **standing(context, chain),
+        **standing(context, chain.network),
     }
 
 
@@ -81,13 +82,13 @@ def get_block_count(context: Context, params: OfChain) -> int:
 
 def get_best_block_hash(context: Context, params: OfChain) -> str:
     """Hash of the best header."""
-    return to_hex(context.chain(params.network).tip_hash)
+    return hash_hex(context.chain(params.network).tip_hash)
 
 
 def get_block_hash(context: Context, params: GetBlockHash) -> str:
     """Hash at that height. Error -8 outside the heights that are held."""
     chain = context.chain(params.network)
-    return to_hex(chain.block_hash(require_height(chain, params.height)))
+    return hash_hex(chain.block_hash(require_height(chain, params.height)))
 
 
 def get_block_header(context: Context, params: GetBlockHeader) -> dict[str, Any] | str:
@@ -97,11 +98,12 @@ def get_block_header(context: Context, params: GetBlockHeader) -> dict[str, Any]
     place = find_hash(chain, params.blockhash)
     if not params.verbose:
         return place.header.raw.hex()
-    return {**describe_header(chain, place), **standing(context, chain)}
+    return {**describe_header(chain, place), **standing(context, chain.network)}
 
 
 def get_peer_info(context: Context, params: OfChain) -> list[dict[str, Any]]:
-    """One object a peer that serves this chain, under Core's names where it has them."""
+    """One object a peer that serves this chain, under Core's names where it has them; also before the chain has
+    begun."""
     return [dict(peer) for peer in context.node.peers(context.network(params.network))]
 
 
@@ -115,4 +117,4 @@ def get_chain_tips(context: Context, params: OfChain) -> list[dict[str, Any]]:
 
 
 def _tip(height: Height, block_hash: bytes, length: int, status: str) -> dict[str, Any]:
-    return {"height": height, "hash": to_hex(block_hash), "branchlen": length, "status": status}
+    return {"height": height, "hash": hash_hex(block_hash), "branchlen": length, "status": status}

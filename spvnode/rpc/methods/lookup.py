@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from spvnode.bitcoin.header import Header
+from spvnode.bitcoin.packing import MEDIAN_TIME_SPAN
 from spvnode.bitcoin.pow import block_proof, difficulty
+from spvnode.bitcoin.rules import median_time_past
 from spvnode.errors import InputError
 from spvnode.inputs import parse_hash, parse_height_or_hash
 from spvnode.rpc.errors import Code, RpcError
 from spvnode.rpc.registry import Context
-from spvnode.types import Hash32, Height, Work
+from spvnode.types import Hash32, Height, Work, hash_hex
 from spvnode.view import ChainView
-
-MEDIAN_TIME_SPAN = 11
-"""Headers in the median time past (BIP113)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +25,6 @@ class Place:
     height: Height
     header: Header
     active: bool
-
-
-def to_hex(value: bytes) -> str:
-    """A hash as explorers print it."""
-    return value[::-1].hex()
 
 
 def work_hex(work: int) -> str:
@@ -91,7 +84,7 @@ def median_time(chain: ChainView, place: Place) -> int:
     if place.active:
         return chain.median_time(place.height)
     times = [near.header.time for near, _ in zip(ancestry(chain, place), range(MEDIAN_TIME_SPAN), strict=False)]
-    return sorted(times)[len(times) // 2]
+    return median_time_past(times)
 
 
 def chainwork(chain: ChainView, place: Place) -> Work:
@@ -110,12 +103,12 @@ def describe_header(chain: ChainView, place: Place) -> dict[str, Any]:
     """The verbose reply of ``getblockheader``, field for field as Core 28.1 gives it for a header without block."""
     header, height = place.header, place.height
     reply: dict[str, Any] = {
-        "hash": to_hex(header.hash),
+        "hash": hash_hex(header.hash),
         "confirmations": chain.tip_height - height + 1 if place.active else -1,
         "height": height,
         "version": header.version,
         "versionHex": f"{header.version & 0xFFFFFFFF:08x}",
-        "merkleroot": to_hex(header.merkle_root),
+        "merkleroot": hash_hex(header.merkle_root),
         "time": header.time,
         "mediantime": median_time(chain, place),
         "nonce": header.nonce,
@@ -125,33 +118,33 @@ def describe_header(chain: ChainView, place: Place) -> dict[str, Any]:
         "nTx": 0,
     }
     if height > 0:
-        reply["previousblockhash"] = to_hex(header.prev_hash)
+        reply["previousblockhash"] = hash_hex(header.prev_hash)
     if place.active and height < chain.tip_height:
-        reply["nextblockhash"] = to_hex(chain.block_hash(Height(height + 1)))
+        reply["nextblockhash"] = hash_hex(chain.block_hash(Height(height + 1)))
     return reply
 
 
-def standing(context: Context, chain: ChainView) -> dict[str, Any]:
-    """What every reply about a chain says beside its subject: how fresh it is, and what it rests on."""
-    readiness = context.node.readiness(chain.network)
+def standing(context: Context, network: str) -> dict[str, Any]:
+    """What every reply about a chain says beside its subject: how fresh it is, and what it rests on (``start``, None
+    before it has begun)."""
+    chain = context.node.chains.get(network)
     return {
-        "network": chain.network,
-        "freshness": dict(context.node.freshness(chain.network)),
-        "ready": readiness.ready,
-        "start": {
-            "kind": chain.start.kind,
-            "height": chain.start.height,
-            "hash": to_hex(chain.start.hash),
-            "complete": chain.start.complete,
-        },
+        "network": network,
+        "freshness": dict(context.node.freshness(network)),
+        "ready": context.node.readiness(network).ready,
+        "start": None if chain is None else _start(chain),
+    }
+
+
+def _start(chain: ChainView) -> dict[str, Any]:
+    return {
+        "kind": chain.start.kind,
+        "height": chain.start.height,
+        "hash": hash_hex(chain.start.hash),
+        "complete": chain.start.complete,
     }
 
 
 def now(context: Context) -> int:
     """Unix seconds by the node's clock, as a bundle carries them."""
     return int(context.node.now())
-
-
-def as_date(seconds: float) -> str:
-    """ISO 8601 in UTC, for people."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))

@@ -60,5 +60,5 @@ def describe_method(method: Method) -> str:
         kind, text = describe(method.params, field.name)
         need = "required" if field.required else "optional"
         lines.append(f"{number}. {field.name} ({kind}, {need}) {text}")
-    result = " ".join((method.call.__doc__ or "").split())
+    result = " ".join((method.call.__doc__ or "").split()).replace("``", "")
     return "\n".join([*lines, *([""] if method.parameters else []), f"Result: {result}"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from msgspec import Meta
+from msgspec import Meta, Struct
 
 from merkle.bundle import MAX_BUNDLE_BYTES, decode, to_json
 from merkle.verify import Verdict, verify
@@ -15,9 +15,9 @@ from spvnode.inputs import parse_hex
 from spvnode.rpc.errors import Code, RpcError
 from spvnode.rpc.limits import MAX_IMPORT_HEADERS
 from spvnode.rpc.methods.chain import OfChain
-from spvnode.rpc.methods.lookup import find_active, require_height, standing, to_hex, work_hex
+from spvnode.rpc.methods.lookup import find_active, require_height, standing, work_hex
 from spvnode.rpc.registry import ChainParams, Context
-from spvnode.types import HEADER_SIZE, Height
+from spvnode.types import HEADER_SIZE, Height, hash_hex
 from spvnode.view import ChainView
 
 
@@ -28,7 +28,7 @@ class GetHeaderProof(ChainParams, frozen=True, forbid_unknown_fields=True, kw_on
     cp_height: Annotated[int | None, Meta(description="Height that the tree ends at. Default: the tip.")] = None
 
 
-class VerifyHeaderProof(ChainParams, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class VerifyHeaderProof(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Parameters of ``verifyheaderproof``."""
 
     bundle: Annotated[str | dict[str, Any], Meta(description="A bundle: its bytes in hex, or its JSON object.")]
@@ -53,21 +53,27 @@ def get_header_proof(context: Context, params: GetHeaderProof) -> dict[str, Any]
     ``bundle``: the same as JSON, each enough for ``spvnode verify``; ``freshness`` and ``start``."""
     chain = context.chain(params.network)
     height = find_active(chain, params.block, "block")
-    cp_height = chain.tip_height if params.cp_height is None else require_height(chain, params.cp_height)
-    if cp_height < height:
-        raise InputError("cp_height", f"{cp_height} is below the block's height {height}")
+    cp_height = chain.tip_height if params.cp_height is None else _cp_height(chain, params.cp_height, height)
     raw = chain.bundle(height, cp_height, made_at=int(context.node.now()))
     bundle = decode(raw)
     return {
         "height": height,
-        "hash": to_hex(chain.block_hash(height)),
+        "hash": hash_hex(chain.block_hash(height)),
         "confirmations": chain.tip_height - height + 1,
         "cp_height": cp_height,
-        "root": to_hex(bundle.root),
+        "root": hash_hex(bundle.root),
         "hex": raw.hex(),
         "bundle": to_json(bundle),
-        **standing(context, chain),
+        **standing(context, chain.network),
     }
+
+
+def _cp_height(chain: ChainView, cp_height: int, height: Height) -> Height:
+    if cp_height < height:
+        raise InputError("cp_height", f"{cp_height} is below the block's height {height}")
+    if cp_height > chain.tip_height:
+        raise InputError("cp_height", f"{cp_height} is above the tip's height {chain.tip_height}")
+    return Height(cp_height)
 
 
 def verify_header_proof(context: Context, params: VerifyHeaderProof) -> dict[str, Any]:
@@ -90,7 +96,7 @@ def verify_header_proof(context: Context, params: VerifyHeaderProof) -> dict[str
     return _judgement(verdict) | {
         "root_matches": matches,
         "in_active_chain": None if chain is None else _in_active_chain(chain, fields),
-        **({} if chain is None else standing(context, chain)),
+        **({} if chain is None else standing(context, chain.network)),
     }
 
 
@@ -111,7 +117,7 @@ def _root_matches(chain: ChainView, fields: Mapping[str, Any]) -> bool | None:
     claimed: str = fields["root"]
     if chain.range_start != fields["range_start"] or not chain.base <= cp_height <= chain.tip_height:
         return None
-    return to_hex(chain.root(Height(cp_height))) == claimed
+    return hash_hex(chain.root(Height(cp_height))) == claimed
 
 
 def _in_active_chain(chain: ChainView, fields: Mapping[str, Any]) -> bool | None:
@@ -119,21 +125,22 @@ def _in_active_chain(chain: ChainView, fields: Mapping[str, Any]) -> bool | None
     claimed: str = fields["hash"]
     if not chain.base <= height <= chain.tip_height:
         return None
-    return to_hex(chain.block_hash(Height(height))) == claimed
+    return hash_hex(chain.block_hash(Height(height))) == claimed
 
 
 def get_sync_info(context: Context, params: OfChain) -> dict[str, Any]:
     """State of the synchronisation machine, its transitions, pool use, rates, faults by reason; ``reasons`` (why not
-    ready), ``freshness`` and ``start``."""
-    chain = context.chain(params.network)
-    reasons = list(context.node.readiness(chain.network).reasons)
-    return {**context.node.sync_info(chain.network), "reasons": reasons, **standing(context, chain)}
+    ready), ``freshness`` and ``start`` (null, and ``waiting_for`` instead of the numbers, while the chain waits for its
+    checkpoint's header)."""
+    network = context.network(params.network)
+    reasons = list(context.node.readiness(network).reasons)
+    return {**context.node.sync_info(network), "reasons": reasons, **standing(context, network)}
 
 
 async def import_headers(context: Context, params: ImportHeaders) -> dict[str, Any]:
     """``accepted`` (how many were new), ``height`` and ``bestblockhash`` afterwards. Checked by every rule, and
     committed as a whole or not at all; error -25 names the rule that is broken."""
-    network = context.network(params.network)
+    network = context.chain(params.network).network
     raw = parse_hex(params.headers, "headers")
     count, rest = divmod(len(raw), HEADER_SIZE)
     if rest or not 1 <= count <= MAX_IMPORT_HEADERS:
@@ -142,7 +149,7 @@ async def import_headers(context: Context, params: ImportHeaders) -> dict[str, A
         result = await context.node.import_headers(network, raw)
     except InputError as error:
         raise RpcError(Code.VERIFY_ERROR, str(error)) from error
-    return {**result, **standing(context, context.chain(network))}
+    return {**result, **standing(context, network)}
 
 
 def get_checkpoint(context: Context, params: GetCheckpoint) -> dict[str, Any]:
@@ -155,10 +162,10 @@ def get_checkpoint(context: Context, params: GetCheckpoint) -> dict[str, Any]:
         raise InputError("height", f"{height} is no multiple of {rules.interval}, where a trust start must be")
     return {
         "height": height,
-        "hash": to_hex(chain.block_hash(height)),
+        "hash": hash_hex(chain.block_hash(height)),
         "header": chain.header(height).hex(),
         "chainwork": work_hex(chain.chainwork(height)) if chain.work_known else None,
         # In internal byte order: peaks are nodes of a tree, not block hashes.
         "peaks": [peak.hex() for peak in chain.peaks(height)] if chain.range_start == 0 else [],
-        **standing(context, chain),
+        **standing(context, chain.network),
     }

@@ -317,14 +317,13 @@ def test_it_is_a_chain_view_and_a_main_chain() -> None:
     main: MainChain = chain
     assert (view.network, view.genesis_hash, main.base) == ("bitcoin", BITCOIN.genesis_hash, 0)
     assert view.minimum_chain_work == BITCOIN.minimum_chain_work
-    assert view.difficulty(Height(49)) == 1.0
     assert view.branches() == []
 
 
 def test_reads_are_bounded_by_the_chain() -> None:
     chain, _ = mainnet(50)
     for height in (-1, 50, 10**9):
-        for read in (chain.header, chain.block_hash, chain.chainwork, chain.median_time, chain.difficulty):
+        for read in (chain.header, chain.block_hash, chain.chainwork, chain.median_time):
             with pytest.raises(KeyError):
                 read(Height(height))
     assert chain.headers(Height(45), 100) == MAINNET[45 * 80 : 50 * 80]
@@ -413,7 +412,7 @@ def test_a_locator_finds_the_fork(depth: int) -> None:
     offer(theirs, their_store, BASE[: (1000 - depth) * 80])
     last = Header(BASE[(999 - depth) * 80 : (1000 - depth) * 80])
     offer(theirs, their_store, mine_run(last.hash, last.time, depth + 1, seed=3))
-    start, headers = theirs.headers_after_locator(ours.locator(), 2000)
+    start, headers = theirs.headers_after_locator(ours.locator(), 2000) or (0, b"")
     assert start <= 1000 - depth + 1
     assert 1000 - depth + 1 - start <= depth * 2
     assert isinstance(offer(ours, ours_store, headers), Reorganization if depth else Accepted)
@@ -431,13 +430,13 @@ def test_headers_after_locator() -> None:
     # Only so many of a peer's hashes are looked up.
     padded = [unknown] * MAX_LOCATOR_HASHES
     assert chain.headers_after_locator([*padded, known], 10) == (1, MAINNET[80 : 11 * 80])
-    assert chain.headers_after_locator([*padded[1:], known], 10)[0] == 41
+    assert (chain.headers_after_locator([*padded[1:], known], 10) or (0, b""))[0] == 41
 
 
 def test_a_checkpoint_has_nothing_for_a_locator_below_it() -> None:
     chain, store = open_chain(BITCOIN, late_checkpoint())
     offer(chain, store, LATE[1201 * 80 : 1300 * 80])
-    assert chain.headers_after_locator([BITCOIN.genesis_hash], 10) == (151_201, b"")
+    assert chain.headers_after_locator([BITCOIN.genesis_hash], 10) is None
     assert chain.headers_after_locator([chain.block_hash(chain.base)], 2) == (151_201, LATE[1201 * 80 : 1203 * 80])
 
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from spvnode.bitcoin.params import NETWORKS, REGTEST, ChainParams, hash_from_hex
+from spvnode.bitcoin.params import NETWORKS, REGTEST, ChainParams
 from spvnode.bitcoin.pow import RETARGET_CLAMP, get_compact, target_of
+from spvnode.types import hash_from_hex
 from tests.support.vectors import document
 
 CORE_NAMES = {

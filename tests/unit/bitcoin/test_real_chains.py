@@ -9,12 +9,12 @@ import pytest
 
 from spvnode.bitcoin.header import Header, header_hash
 from spvnode.bitcoin.packing import MEDIAN_TIME_SPAN, RunContext
-from spvnode.bitcoin.params import BITCOIN, NETWORKS, TESTNET3, hash_from_hex
+from spvnode.bitcoin.params import BITCOIN, NETWORKS, TESTNET3
 from spvnode.bitcoin.pow import block_proof
 from spvnode.bitcoin.rules import Reason
 from spvnode.bitcoin.start import Checkpoint, start_context
 from spvnode.bitcoin.work import bits_of, times_of
-from spvnode.types import Height, Work
+from spvnode.types import Height, Work, hash_from_hex
 from tests.support.rule_checks import BEFORE_GENESIS, IMPLEMENTATIONS, check
 from tests.support.vectors import document, table, unpacked
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
@@ -11,7 +12,7 @@ from spvnode.bitcoin.branches import Branch, Limits, rebase
 from spvnode.bitcoin.chain import HeaderChain
 from spvnode.bitcoin.changes import Accepted, Duplicate, ExtendedFork, Rejected, Reorganization, StalePlanError
 from spvnode.bitcoin.header import Header, header_hash
-from spvnode.bitcoin.params import BITCOIN, REGTEST
+from spvnode.bitcoin.params import BITCOIN, NETWORKS, REGTEST, ChainParams
 from spvnode.bitcoin.pow import block_proof
 from spvnode.bitcoin.rules import Reason
 from spvnode.bitcoin.start import Checkpoint
@@ -296,7 +297,7 @@ def test_rebasing_forgets_what_is_main_chain_now() -> None:
 
 
 def test_default_limits_are_those_that_are_documented() -> None:
-    assert Limits() == Limits(side_branches=64, side_headers=10 * 2016)
+    assert Limits() == Limits(side_branches=64, side_headers=21 * 2016)
 
 
 # -- checkpoints
@@ -329,6 +330,49 @@ def test_built_in_checkpoints() -> None:
         assert isinstance(change, Rejected)
         assert (change.reason, change.index) == (reason, 0)
     assert isinstance(offer(chain, store, after(BASE[: 50 * 80], 5, seed=3)), ExtendedFork)
+
+
+def false_start(limits: Limits) -> tuple[HeaderChain, MemoryHeaders, bytes]:
+    """A chain that was fed 59 false headers after height 40, on the way to a checkpoint at 100; and the true ones."""
+    true = BASE[: 120 * 80]
+    known = [(Height(height), header_hash(true[(height - 1) * 80 : height * 80])) for height in (20, 100)]
+    params = replace(REGTEST, checkpoints=tuple(known))
+    store = MemoryHeaders(0)
+    chain = HeaderChain(params, store, None, limits)
+    store.commit(chain.initial_commit())
+    assert isinstance(offer(chain, store, true[: 40 * 80] + after(true[: 40 * 80], 59, seed=8)), Accepted)
+    return chain, store, true
+
+
+def test_the_branch_that_reaches_a_checkpoint_wins_whatever_its_work() -> None:
+    chain, store, true = false_start(Limits(64, 75))
+    chain._tree.state = replace(chain._tree.state, chainwork=Work(1 << 200))  # early headers can be given any work
+    for at in range(40, 99, 10):
+        assert isinstance(offer(chain, store, true[at * 80 : min(at + 10, 99) * 80]), ExtendedFork)
+    change = offer(chain, store, true[99 * 80 :])
+    assert isinstance(change, Reorganization)
+    check_main(chain, true)
+    assert not chain.branches()  # the false chain has lost for good
+    refused = offer(chain, store, after(true[: 40 * 80], 59, seed=8)[:80])
+    assert isinstance(refused, Rejected)
+    assert refused.reason == Reason.FORK_PRIOR_TO_CHECKPOINT
+
+
+def test_on_the_way_to_a_checkpoint_heavier_branches_do_not_shut_one_out() -> None:
+    chain, store, true = false_start(Limits(64, 75))
+    for fork in (90, 91, 92):  # more work than the true branch has for long
+        assert isinstance(offer(chain, store, after(chain.headers(Height(1), fork), 6, seed=fork)), ExtendedFork)
+    for at in range(40, 99):
+        assert isinstance(offer(chain, store, true[at * 80 : (at + 1) * 80]), ExtendedFork)
+        assert sum(tip.branch_length for tip in chain.branches()) <= 75
+    assert isinstance(offer(chain, store, true[99 * 80 :]), Reorganization)
+    check_main(chain, true)
+
+
+@pytest.mark.parametrize("params", NETWORKS.values(), ids=NETWORKS)
+def test_a_branch_may_span_any_two_checkpoints(params: ChainParams) -> None:
+    heights = [0, *(height for height, _ in params.checkpoints)]
+    assert all(above - below <= Limits().side_headers for below, above in pairwise(heights))
 
 
 def test_a_rule_broken_before_a_checkpoint_comes_first() -> None:

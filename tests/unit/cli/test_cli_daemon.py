@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from rpc_live import live_thread
 from small_node import SmallNode, mainnet, vector
 
 from spvnode.cli.shell import run_command
+from spvnode.errors import StoreError
 
 HASH_1 = "00000000839a8e6886ab5951d76f411475428afc90947ee320161bbf18eb6048"
 Run = Callable[..., tuple[int, str, str]]
@@ -43,8 +45,10 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
 def test_status_for_people_and_for_programs(run: Run, datadir: Path) -> None:
     code, out, err = run("status", "--datadir", datadir)
     assert (code, err) == (0, "")
-    for line in ("  height     49", "  rests on   genesis", "  peers      1", "  last word  never", "  ready      yes"):
-        assert line in out.splitlines()
+    rows = {"height": "49", "rests on": "genesis", "peers": "1", "heard from peers": "never", "ready": "yes"}
+    for name, value in rows.items():
+        assert f"  {name:<16}  {value}" in out.splitlines()
+    assert "faults" not in out
     code, out, _ = run("status", "--datadir", datadir, "--json")
     found = json.loads(out)
     assert (code, found["blocks"], found["headers"], found["connections"], found["version"]) == (
@@ -76,6 +80,7 @@ def test_header_by_height_and_hash(run: Run, datadir: Path, named: str) -> None:
         (("header", "ab" * 32), "error: X: Block not found\n"),
         (("proof", "50"), "error: X: Block height out of range (this node holds 0 to 49)\n"),
         (("proof", "9", "--cp-height", "8"), "error: cp_height: 8 is below the block's height 9\n"),
+        (("proof", "9", "--cp-height", "50"), "error: cp_height: 50 is above the tip's height 49\n"),
         (("header", "1", "--network", "signet"), "error: network: 'signet' does not run here; running: bitcoin\n"),
         (("status", "--network", "signet"), "error: network: 'signet' does not run here; running: bitcoin\n"),
         (("proof", "1", "-o", "/nonexistent/x"), "error: -o: /nonexistent/x: No such file or directory\n"),
@@ -151,6 +156,54 @@ def test_a_network_that_the_daemon_does_not_run(run: Run, datadir: Path, tmp_pat
     assert (code, err) == (2, "error: network: 'signet' does not run here; running: bitcoin\n")
 
 
+def test_a_network_that_waits_for_its_checkpoint_is_shown_and_takes_no_import(run: Run, tmp_path: Path) -> None:
+    node = SmallNode("bitcoin")
+    del node.real["bitcoin"]
+    node.not_ready["bitcoin"] = ("waiting for the checkpoint's header",)
+    with live_thread(tmp_path, node):
+        code, out, _ = run("status", "--datadir", tmp_path)
+        assert code == 0
+        assert "  height            none yet" in out.splitlines()
+        assert "  peers             1" in out.splitlines()
+        assert "  ready             no: waiting for the checkpoint's header" in out.splitlines()
+        found = json.loads(run("status", "--datadir", tmp_path, "--json")[1])
+        assert (found["blocks"], found["start"], found["ready"], found["connections"]) == (None, None, False, 1)
+        assert found["reasons"] == ["waiting for the checkpoint's header"]
+        told = "error: network: bitcoin has not begun: waiting for the checkpoint's header\n"
+        assert run("header", "1", "--datadir", tmp_path) == (2, "", told)
+        code, _, err = run("import", "@bundled", "--network", "bitcoin", "--datadir", tmp_path)
+        assert code == 2
+        assert err.startswith("error: --network: the daemon's bitcoin has not begun: it waits for its checkpoint's")
+
+
+def test_a_store_that_refuses_is_told_as_such(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    node = mainnet(50)
+
+    def refuse(*_: object) -> None:
+        raise StoreError("/d/bitcoin/store: no room to write; 0 bytes are free")
+
+    monkeypatch.setattr(node, "add", refuse)
+    with live_thread(tmp_path, node):
+        code, _, err = run("import", "@bundled", "--network", "bitcoin", "--datadir", tmp_path)
+    assert code == 74
+    assert err.splitlines()[-1] == "error: daemon: /d/bitcoin/store: no room to write; 0 bytes are free"
+
+
+def test_a_full_disk_is_told_as_such_and_leaves_no_half_a_proof(run: Run, datadir: Path, tmp_path: Path) -> None:
+    file = tmp_path / "p"
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+    try:
+        found = run("proof", "1", "-o", file, "--datadir", datadir)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert found == (74, "", f"error: -o: {file}: File too large\n")
+    assert not file.exists()
+    expected = "error: -o: /dev/full: No space left on device\n"
+    assert run("proof", "1", "-o", "/dev/full", "--datadir", datadir) == (74, "", expected)
+    assert Path("/dev/full").exists()
+
+
 def test_several_networks(run: Run, tmp_path: Path) -> None:
     node = SmallNode("regtest", "bitcoin")
     node.add("bitcoin", vector("mainnet_0-32259")[80:800])
@@ -178,6 +231,17 @@ def test_the_environment_names_the_datadir(
     assert run("header", "1") == (2, "", f"error: colour (in {file}): unknown key\n")
 
 
+def test_the_file_in_the_default_place_leads_to_the_daemon(
+    run: Run, datadir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    monkeypatch.delenv("SPVNODE_CONFIG", raising=False)
+    assert run("header", "1")[0] == 69
+    (tmp_path / "spvnode").mkdir()
+    (tmp_path / "spvnode" / "spvnode.toml").write_text(f'datadir = "{datadir}"\n')
+    assert run("header", "1")[0] == 0
+
+
 def test_no_daemon_says_how_to_start_one(run: Run, tmp_path: Path) -> None:
     expected = f"error: datadir: no daemon answers in {tmp_path} (none runs); "
     expected += f"start one with: spvnode run --datadir {tmp_path}\n"
@@ -191,6 +255,13 @@ def test_a_dead_socket_is_no_daemon(run: Run, tmp_path: Path) -> None:
     code, _, err = run("status", "--datadir", tmp_path)
     assert code == 69
     assert "(Connection refused)" in err
+
+
+def test_a_datadir_that_cannot_hold_a_daemon_is_not_recommended(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    place = tmp_path / "file"
+    expected = f"error: datadir: no daemon answers in {place} (Not a directory)\n"
+    assert run("status", "--datadir", place) == (69, "", expected)
 
 
 @pytest.mark.parametrize(

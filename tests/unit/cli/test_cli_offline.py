@@ -13,13 +13,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import click
+import msgspec
 import pytest
 from small_node import VECTORS, mainnet, vector
 
+from spvnode.bitcoin.header import header_hash
+from spvnode.bitcoin.params import NETWORKS
 from spvnode.cli import docs as cli_docs
 from spvnode.cli import shell
 from spvnode.cli.exits import Exit
 from spvnode.cli.shell import COMMANDS, run_command
+from spvnode.config import Config
 from spvnode.errors import StoreError
 from spvnode.store.folder import store_path
 from spvnode.types import Height
@@ -109,9 +113,11 @@ def test_running_without_mesh_or_asking_imports_no_libp2p(tmp_path: Path) -> Non
         (("header", "--nope"), "--nope: No such option '--nope'."),
         (("header", "1x"), "X: '1x' is neither a height (0 to 4294967294) nor a hash (64 hex digits)"),
         (("header", "4294967295"), "X: '4294967295' is no height (a whole number from 0 to 4294967294)"),
+        (("nope",), "arguments: No such command 'nope'. There are: run, import, status, "),
+        (("status", "--network"), "--network: Option '--network' requires an argument."),
         (
             ("proof", "1", "--cp-height", "-1"),
-            "--cp-height: Invalid value for '--cp-height': -1 is not in the range 0<=x<=4294967294.",
+            "--cp-height: '-1' is no height (a whole number from 0 to 4294967294)",
         ),
         (("import", "f"), "--network: Missing option '--network'."),
         (
@@ -119,7 +125,8 @@ def test_running_without_mesh_or_asking_imports_no_libp2p(tmp_path: Path) -> Non
             "--network: unknown network 'zz'; known are bitcoin, testnet3, testnet4, signet, regtest",
         ),
         (("import", "/nonexistent", "--network", "bitcoin"), "FILE: /nonexistent: No such file or directory"),
-        (("import", "/", "--network", "bitcoin"), "FILE: / is no regular file; it is read twice"),
+        (("import", "/", "--network", "bitcoin"), "FILE: / is a directory; it must be a regular file"),
+        (("import", "/dev/null", "--network", "bitcoin"), "FILE: /dev/null is a pipe or device, which cannot be read"),
         (("import", "@bundled", "--network", "signet"), "FILE: no headers of signet are bundled, only of bitcoin"),
         (
             ("import", "f", "--network", "bitcoin", "--checkpoint", "5"),
@@ -127,6 +134,11 @@ def test_running_without_mesh_or_asking_imports_no_libp2p(tmp_path: Path) -> Non
         ),
         (("verify", "/nonexistent"), "FILE: /nonexistent: No such file or directory"),
         (("verify", "/"), "FILE: /: Is a directory"),
+        (("verify", "f", "--trusted-root", "1f52"), "--trusted-root: must be of length 64 (not 4, for '1f52')"),
+        (("verify", "f", "--trusted-root", ""), "--trusted-root: must be of length 64 (not 0, for '')"),
+        (("verify", "f", "--trusted-tip", "zz" * 32), "--trusted-tip: must be hexadecimal string (not 'zz"),
+        (("verify", "f", "--trusted-start", "5"), "--trusted-start: must be of length 64 (not 1, for '5')"),
+        (("verify", "f", "--trusted-start", f"x:{TIP_HASH}"), "--trusted-start: 'x' is no height"),
         (("status", "--datadir", "x" * 200), "datadir: longer than 96 bytes (its rpc.sock must fit a socket address)"),
         (("run", "--rpc", "0.0.0.0:1"), "--rpc: 0.0.0.0:1 is reachable from other machines; only loopback is allowed"),
         (
@@ -138,10 +150,18 @@ def test_running_without_mesh_or_asking_imports_no_libp2p(tmp_path: Path) -> Non
             ("run", "--checkpoint", f"signet:2016:{TIP_HASH}"),
             "--checkpoint: names signet, which is not among the networks to run",
         ),
+        (
+            ("run", "--checkpoint", f"bitcoin:2017:{TIP_HASH}"),
+            "--checkpoint: 2017 is not a multiple of 2016 (bitcoin); the one below is 2016",
+        ),
+        (
+            ("run", "--checkpoint", f"bitcoin:0:{TIP_HASH}"),
+            "--checkpoint: contradicts the built-in checkpoint at height 0",
+        ),
         (("run", "--peer", "x"), "--peer: 'x' is not of the form /ip4/HOST/tcp/PORT/p2p/PEERID"),
         (("run", "--log-level", "x"), "--log-level: Invalid enum value 'x'; one of debug, info, warning, error"),
         (("run", "--config", "/nonexistent"), "/nonexistent: no such file"),
-        (("check",), "datadir: no store in "),
+        (("check",), "datadir: "),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(run: Run, tmp_path: Path, words: tuple[str, ...], message: str) -> None:
@@ -175,6 +195,40 @@ def test_what_a_command_raises_becomes_a_line_and_a_code(
     assert err.lstrip().startswith(f"error: {line}")  # click leaves the line of a ^C
     assert "Traceback" not in err
     assert "\n" not in err.strip()
+
+
+def test_no_command_is_answered_with_the_help_as_it_stands(run: Run) -> None:
+    code, out, err = run()
+    assert (code, out) == (2, "")
+    assert err.startswith("Usage: spvnode [OPTIONS] COMMAND [ARGS]...\n\n")
+    assert "\n  import  Check a file of headers and commit it.\n" in err
+
+
+@pytest.mark.parametrize(
+    ("variable", "message"),
+    [
+        ("SPVNODE_KERNELS", "error: SPVNODE_KERNELS='nope': must be 'native' or 'python'\n"),
+        ("SPVNODE_SHA256", "error: SPVNODE_SHA256: 'nope' is none of "),
+    ],
+)
+def test_a_bad_choice_of_native_code_is_bad_input(tmp_path: Path, variable: str, message: str) -> None:
+    done = spawn("check", SPVNODE_DATADIR=str(tmp_path), **{variable: "nope"})
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(message)
+
+
+def test_a_closed_standard_output_is_no_defect(tmp_path: Path) -> None:
+    command = f"{sys.executable} -m spvnode id --datadir {tmp_path / 'd'} >&-"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_help_of_run_names_the_real_defaults(run: Run) -> None:
+    out = " ".join(run("run", "--help")[1].split())
+    config = Config()
+    for value in (*config.networks, *config.mesh.listen, config.rpc.bind, config.log.level):
+        assert f"Default: {value}." in out
+    assert f"Networks: {', '.join(NETWORKS)}." in out
 
 
 def test_a_reader_that_leaves_is_no_error() -> None:
@@ -252,9 +306,44 @@ def test_import_then_check(run: Run, tmp_path: Path) -> None:
 def test_check_tells_of_a_store_that_it_cannot_judge(run: Run, tmp_path: Path) -> None:
     (tmp_path / "data" / "dogecoin" / "store").mkdir(parents=True)
     code, out, _ = run("check")
-    assert code == 1
-    assert "dogecoin: DAMAGED" in out
+    assert code == 74
+    assert "dogecoin: NOT CHECKED" in out
     assert "this version has no rules for this network" in out
+    assert json.loads(run("check", "--json")[1])["networks"][0]["good"] is None
+
+
+def test_a_store_that_cannot_be_opened_is_not_called_damaged(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "signet").write_bytes(vector("signet_0-2015"))
+    run("import", tmp_path / "signet", "--network", "signet")
+    lock = store_path(tmp_path / "data", "signet").with_name("store.lock")
+    lock.unlink()
+    lock.mkdir()  # what cannot be opened for writing, also by root
+    code, out, _ = run("check")
+    assert code == 74
+    assert out.startswith("signet: NOT CHECKED\n")
+    assert f"{lock}: Is a directory" in out
+
+
+def test_check_says_what_is_wrong_with_the_data_directory(run: Run, tmp_path: Path) -> None:
+    place = tmp_path / "d"
+    assert run("check", "--datadir", place)[2] == f"error: datadir: {place}: No such file or directory\n"
+    place.mkdir()
+    assert run("check", "--datadir", place)[2] == f"error: datadir: no store in {place}\n"
+    (tmp_path / "file").touch()
+    assert "file: Not a directory" in run("check", "--datadir", tmp_path / "file")[2]
+
+
+def test_check_shows_where_a_store_begins(run: Run, tmp_path: Path) -> None:
+    raw = vector("mainnet_0-32259")
+    (tmp_path / "late").write_bytes(raw[2016 * 80 : 2100 * 80])
+    begin = f"2016:{header_hash(raw[2016 * 80 : 2017 * 80])[::-1].hex()}"
+    assert run("import", tmp_path / "late", "--network", "bitcoin", "--checkpoint", begin)[0] == 0
+    assert "  headers   84 from height 2016 on" in run("check")[1].splitlines()
+    (tmp_path / "all").write_bytes(raw[: 2200 * 80])
+    found = json.loads(run("import", tmp_path / "all", "--network", "bitcoin", "--json")[1])
+    assert (found["known"], found["below_start"], found["accepted"]) == (2_100, 2_016, 100)
+    out = run("import", tmp_path / "all", "--network", "bitcoin")[1]
+    assert "not held  2,016 headers below the store's start; the daemon fills them in from peers" in out
 
 
 def test_check_finds_a_flipped_bit(run: Run, tmp_path: Path) -> None:
@@ -275,7 +364,10 @@ def test_id_is_the_key_in_the_data_directory(run: Run, tmp_path: Path) -> None:
     assert (code, found["running"], found["addresses"]) == (0, False, [])
     assert found["listen"] == [f"/ip4/0.0.0.0/tcp/8343/p2p/{found['peer_id']}"]
     assert (tmp_path / "data").stat().st_mode & 0o777 == 0o700
-    assert run("id")[1].splitlines() == [found["peer_id"], *found["listen"]]
+    assert run("id")[1].splitlines() == [
+        found["peer_id"],
+        f"no daemon runs; it would listen on {found['listen'][0]}",
+    ]
     key = tmp_path / "data" / "identity.key"
     key.write_bytes(b"junk")
     code, _, err = run("id")
@@ -292,5 +384,8 @@ def test_the_reference_page_is_up_to_date() -> None:
     assert (ROOT / "docs" / "cli.md").read_text() == page
     for name in COMMANDS:
         assert f"## spvnode {name}" in page
-    assert "| `sync.in_flight` | integer, 1 to 32 | `4` |" in page
+    assert "| `sync.in_flight` | integer, 1 to 32 | `4` | Ranges asked for at once, over all networks; " in page
     assert "| 69 | no daemon answers in this data directory |" in page
+    example = tomllib.loads(page.split("```toml\n")[1].split("```")[0])
+    assert msgspec.convert(example, Config).networks == ("bitcoin", "signet")
+    assert "|  |" not in page  # every setting has a meaning

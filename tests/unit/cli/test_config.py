@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -83,9 +84,9 @@ def test_checkpoints_merge_by_network(tmp_path: Path) -> None:
     text = f'networks = ["bitcoin", "signet"]\n[[checkpoint]]\nnetwork = "bitcoin"\nheight = 2016\nhash = "{HASH}"\n'
     text += f'chainwork = "ff"\npeaks = ["{"ab" * 32}"]\n'
     text += f'[[checkpoint]]\nnetwork = "signet"\nheight = 4032\nhash = "{HASH}"\n'
-    flags = {"checkpoint": [{"network": "signet", "height": 0, "hash": HASH}]}
+    flags = {"checkpoint": [{"network": "signet", "height": 6048, "hash": HASH}]}
     config = load(tmp_path, text, None, flags)
-    assert [(entry.network, entry.height) for entry in config.checkpoint] == [("bitcoin", 2016), ("signet", 0)]
+    assert [(entry.network, entry.height) for entry in config.checkpoint] == [("bitcoin", 2016), ("signet", 6048)]
     first = config.checkpoint[0]
     assert (first.work, first.peak_hashes) == (255, (b"\xab" * 32,))
     assert first.block_hash == bytes.fromhex(HASH)[::-1]
@@ -118,9 +119,18 @@ def test_checkpoints_merge_by_network(tmp_path: Path) -> None:
         ),
         ('[mesh]\nlisten = ["x"]\n', "mesh.listen[0] (in FILE): 'x' is not of the form /ip4/HOST/tcp/PORT"),
         ('[mesh]\npeers = ["/ip4/1.1.1.1/tcp/1"]\n', "mesh.peers[0] (in FILE): '/ip4/1.1.1.1/tcp/1' lacks /p2p/PEERID"),
-        ("mesh = 3\n", "mesh (in FILE): Expected object, got int"),
+        ("mesh = 3\n", "mesh (in FILE): Expected table, got int"),
         ("x = [\n", "FILE: is not TOML: "),
-        ("[[checkpoint]]\nheight = 1\n", "checkpoint[0] (in FILE): Object missing required field network"),
+        ("[[checkpoint]]\nheight = 1\n", "checkpoint[0].network (in FILE): missing"),
+        ('[mesh]\nmdns = "yes"\n', "mesh.mdns (in FILE): Expected true or false, got str"),
+        (
+            f'[[checkpoint]]\nnetwork = "signet"\nheight = 2015\nhash = "{HASH}"\n',
+            "checkpoint.height (in FILE): 2015 is not a multiple of 2016 (signet); the one below is 0",
+        ),
+        (
+            f'[[checkpoint]]\nnetwork = "signet"\nheight = 0\nhash = "{HASH}"\n',
+            "checkpoint.hash (in FILE): contradicts the built-in checkpoint at height 0",
+        ),
         (
             f'[[checkpoint]]\nnetwork = "signet"\nheight = -1\nhash = "{HASH}"\n',
             "checkpoint[0].height (in FILE): Expected int >= 0",
@@ -187,6 +197,20 @@ def test_a_named_file_must_be_there_and_be_short(tmp_path: Path) -> None:
         load_config(config_file=long, environ={}, flags={}, flag_names={})
 
 
+def test_a_datadir_that_is_a_file_is_told_as_the_datadir(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    with pytest.raises(InputError, match=f"^datadir: {re.escape(str(file))}: Not a directory"):
+        load_config(environ={}, flags={"datadir": str(file)}, flag_names={})
+    with pytest.raises(InputError, match=f"^{re.escape(str(file))}/x: Not a directory"):
+        load_config(config_file=file / "x", environ={}, flags={}, flag_names={})
+
+
+def test_a_chain_without_retargets_begins_anywhere() -> None:
+    entry = CheckpointConfig(network="regtest", height=5, hash=HASH)
+    assert Config(networks=("regtest",), checkpoint=(entry,)).checkpoint == (entry,)
+
+
 def test_a_named_file_may_name_the_datadir(tmp_path: Path) -> None:
     file = tmp_path / "my.toml"
     file.write_text(f'datadir = "{tmp_path}/d"\n')
@@ -227,6 +251,16 @@ def test_the_datadir_is_private(tmp_path: Path) -> None:
         ensure_datadir(file)
     with pytest.raises(InputError, match="datadir: "):
         ensure_datadir(file / "below")
+
+
+def test_root_leaves_no_files_in_another_users_datadir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = ensure_datadir(tmp_path / "d")
+    if os.geteuid() == 0:
+        os.chown(place, 54321, -1)
+    else:
+        monkeypatch.setattr(os, "geteuid", lambda: 0)
+    with pytest.raises(InputError, match=r"datadir: .*/d belongs to .*, and you are root: run it as that user"):
+        ensure_datadir(place)
 
 
 def test_the_datadir_fits_a_socket_address() -> None:

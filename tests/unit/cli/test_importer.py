@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import lzma
 import os
 import random
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -101,12 +105,28 @@ def test_one_flipped_bit_refuses_the_whole_file(tmp_path: Path, seed: int) -> No
 
 def test_another_chains_headers_are_refused(tmp_path: Path) -> None:
     foreign = vector("negative_bsv_2025")
-    with pytest.raises(InputError, match=r"FILE: its first header is not bitcoin's genesis; name where it begins"):
+    with pytest.raises(InputError, match=r"FILE: .*/headers: its first header is not bitcoin's genesis; name where"):
         check(write(tmp_path, foreign))
     with pytest.raises(InputError, match=r"FILE: header .* breaks the rule "):
         check(write(tmp_path, foreign), begin=checkpoint(foreign, 2016 * 440))
-    with pytest.raises(InputError, match="its first header is not signet's genesis"):
-        check(write(tmp_path, vector("testnet3_0-35141")), "signet")
+    told = "begins with testnet3's genesis, not signet's; is it --network testnet3"
+    for begin in (0, 80):
+        with pytest.raises(InputError, match=told):
+            check(write(tmp_path, vector("testnet3_0-35141")[begin:]), "signet")
+
+
+@pytest.mark.parametrize(
+    ("pack", "told"),
+    [
+        (lzma.compress, "is an xz archive; unpack it first"),
+        (gzip.compress, "is a gzip archive; unpack it first"),
+        (bz2.compress, "is a bzip2 archive; unpack it first"),
+        (lambda raw: raw.hex().encode(), "is hex text; raw headers of 80 bytes are wanted"),
+    ],
+)
+def test_a_packed_file_is_told_as_such(tmp_path: Path, pack: Callable[[bytes], bytes], told: str) -> None:
+    with pytest.raises(InputError, match=f"^FILE: {tmp_path}/headers: {told}"):
+        check(write(tmp_path, pack(vector("mainnet_0-32259")[: 100 * 80])))
 
 
 def test_a_checkpoint_must_be_the_files_first_header_and_begin_a_period(tmp_path: Path) -> None:
@@ -137,7 +157,7 @@ def test_a_file_without_a_header(tmp_path: Path, size: int) -> None:
 
 def test_a_fifo_is_refused_without_waiting(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
-    with pytest.raises(InputError, match="is no regular file"):
+    with pytest.raises(InputError, match="is a pipe or device, which cannot be read twice"):
         check(HeaderFile(tmp_path / "fifo"))
 
 

@@ -97,23 +97,32 @@ def test_what_is_no_endpoint(text: str) -> None:
     problem(parse_endpoint, text, "f")
 
 
-@pytest.mark.parametrize("host", ["ip4/1.2.3.4", "ip6/::1", "dns/example.org", "dns4/a-b.example", "dns6/x.example."])
-@pytest.mark.parametrize("need_peer", [False, True])
-def test_multiaddrs(host: str, need_peer: bool) -> None:
+@pytest.mark.parametrize("host", ["ip4/1.2.3.4", "ip6/::1", "dns/example.org", "dns4/a-b.example", "dns6/x.example"])
+def test_multiaddrs_to_dial(host: str) -> None:
     text = f"/{host}/tcp/8343/p2p/{PEER}"
-    assert parse_multiaddr(text, "f", need_peer=need_peer) == text
-    bare = f"/{host}/tcp/0"
-    if need_peer:
-        assert "lacks /p2p/PEERID" in problem(parse_multiaddr, bare, "f", need_peer=True)
-    else:
-        assert parse_multiaddr(bare, "f", need_peer=False) == bare
+    assert parse_multiaddr(text, "f", need_peer=True) == text
+    assert "lacks /p2p/PEERID" in problem(parse_multiaddr, f"/{host}/tcp/8343", "f", need_peer=True)
+
+
+@pytest.mark.parametrize("text", ["/ip4/1.2.3.4/tcp/0", "/ip4/0.0.0.0/tcp/8343", "/ip6/::/tcp/65535"])
+def test_multiaddrs_to_listen_on(text: str) -> None:
+    assert parse_multiaddr(text, "f", need_peer=False) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [f"/ip4/1.2.3.4/tcp/0/p2p/{PEER}", f"/ip4/0.0.0.0/tcp/1/p2p/{PEER}", f"/ip6/fe80::1%eth0/tcp/1/p2p/{PEER}",
+     "/ip4/1.2.3.4/tcp/1/p2p/12D3KooWTest", f"/dns/a..b/tcp/1/p2p/{PEER}", f"/ip4/1.2.3.4/tcp/1/ws/{PEER}"],
+)  # fmt: skip
+def test_what_the_mesh_would_not_dial(text: str) -> None:
+    problem(parse_multiaddr, text, "f", need_peer=True)
 
 
 @pytest.mark.parametrize(
     "text",
     [
         "", "/", "1.2.3.4:80", "ip4/1.2.3.4/tcp/1", "/ip4/1.2.3.4/udp/1", "/ip4/1.2.3.4/udp/1/quic-v1",
-        "/ip4/::1/tcp/1",
+        "/ip4/::1/tcp/1", "/ip6/fe80::1%eth0/tcp/1", "/dns/example.org/tcp/1", f"/ip4/1.2.3.4/tcp/1/p2p/{PEER}",
         "/ip6/1.2.3.4/tcp/1", "/ip4/1.2.3.4/tcp/65536", "/ip4/1.2.3.4/tcp/", "/ip4/1.2.3.4/tcp/1/", "/unix/x/tcp/1",
         "/dns/-x/tcp/1", "/dns/a..b/tcp/1", f"/dns/{'a' * 64}/tcp/1", "/dns/a_b/tcp/1",
         f"/ip4/1.2.3.4/tcp/1/p2p/{PEER}/x",
@@ -145,6 +154,8 @@ def test_any_text_is_parsed_or_refused_with_the_fields_name(text: str) -> None:
         lambda: parse_height_or_hash(text, "f"),
         lambda: parse_endpoint(text, "f"),
         lambda: parse_multiaddr(text, "f", need_peer=False),
+        lambda: parse_multiaddr(f"/ip6/{text}/tcp/1", "f", need_peer=False),
+        lambda: parse_multiaddr(f"/dns/{text}/tcp/1/p2p/{PEER}", "f", need_peer=True),
         lambda: parse_checkpoint(text, "f", with_network=True),
         lambda: parse_network(text, "f"),
     ):

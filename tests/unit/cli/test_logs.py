@@ -81,10 +81,10 @@ def test_values_and_traces_are_cut(stream: io.BytesIO) -> None:
 
 def test_libraries_end_in_the_same_stream(stream: io.BytesIO) -> None:
     logs.configure("info", "text", stream)
-    logging.getLogger("libp2p.host").warning("slow %s", "peer")
-    logging.getLogger("libp2p.host").warning("bad %d", "format")
-    logging.getLogger("libp2p.host").info("not shown")
-    assert [line[21:] for line in lines(stream)] == ["warning libp2p.host: slow peer", "warning libp2p.host: bad %d"]
+    logging.getLogger("zeroconf").warning("slow %s", "peer")
+    logging.getLogger("zeroconf").warning("bad %d", "format")
+    logging.getLogger("zeroconf").info("not shown")
+    assert [line[21:] for line in lines(stream)] == ["warning zeroconf: slow peer", "warning zeroconf: bad %d"]
 
 
 def test_a_broken_stream_does_not_break_who_logs(stream: io.BytesIO) -> None:

@@ -13,8 +13,11 @@ from small_node import SmallNode, mainnet, vector
 from merkle.verify import verify
 from spvnode.bitcoin.params import NETWORKS
 from spvnode.bitcoin.start import Checkpoint
+from spvnode.errors import StoreError
 from spvnode.metrics import Metrics
 from spvnode.rpc.dispatch import Dispatcher
+from spvnode.rpc.docs import render
+from spvnode.rpc.errors import MEANINGS, Code
 from spvnode.rpc.table import METHODS
 from spvnode.types import Hash32, Height, Work
 
@@ -277,7 +280,19 @@ def test_before_a_chain_has_begun_the_node_says_so() -> None:
     waiting = SmallNode("bitcoin")
     del waiting.real["bitcoin"]
     assert ask(waiting, "getblockcount") == (-28, "bitcoin has not begun: waiting for the checkpoint's header")
+    assert ask(waiting, "importheaders", "00" * 80)[0] == -28
     assert ask(waiting, "getnodeinfo")["networks"] == ["bitcoin"]
+    assert len(ask(waiting, "getpeerinfo")) == 1
+    info = ask(waiting, "getsyncinfo")
+    assert (info["network"], info["start"], info["state"]) == ("bitcoin", None, "idle")
+
+
+def test_a_store_that_refuses_is_cores_minus_20(node: SmallNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise StoreError("d/store: no room to write")
+
+    monkeypatch.setattr(node, "add", refuse)
+    assert ask(node, "importheaders", "00" * 80) == (-20, "d/store: no room to write")
 
 
 def test_a_proof_is_asked_for_by_height_or_hash_under_those_names(node: SmallNode) -> None:
@@ -294,4 +309,12 @@ def test_help_lists_all_and_explains_one(node: SmallNode) -> None:
     text = ask(node, "help", "getblockheader")
     assert "1. blockhash (string, required) Hash of the block, 64 hex digits." in text
     assert "2. verbose (boolean, optional)" in text
+    assert "`" not in ask(node, "help", "getblockchaininfo")
     assert ask(node, "help", "nope") == (-8, "help: unknown command: 'nope'")
+
+
+def test_every_error_code_has_a_meaning_in_the_reference() -> None:
+    assert set(MEANINGS) == set(Code)
+    page = render()
+    for code, meaning in MEANINGS.items():
+        assert f"| {int(code)} | {meaning} |" in page

@@ -11,7 +11,7 @@ import pytest
 from spvnode.store.audit import audit
 from spvnode.store.headers import HeaderStore
 from spvnode.store.port import Engine
-from spvnode.store.schema import MAX_EXTRA_BYTES, StartRecord, block_hash
+from spvnode.store.schema import StartRecord, block_hash
 from spvnode.types import CommitKind, Hash32, HeaderCommit, Height, Work
 from tests.support.stored import (
     GENESIS,
@@ -229,18 +229,6 @@ def test_truncating_at_the_tip_only_records(store: HeaderStore) -> None:
         store.truncate(21, now=NOW, detail="")
     with pytest.raises(ValueError, match=r"outside 0\.\.20"):
         store.truncate(-1, now=NOW, detail="")
-
-
-def test_small_values_of_the_application(where: Path | Engine) -> None:
-    with open_store(where) as store:
-        store.put_extra("last peer", b"\x00\xff" * 10, sync=True)
-        assert store.get_extra("other") is None
-        with pytest.raises(ValueError, match="65536 allowed"):
-            store.put_extra("big", bytes(MAX_EXTRA_BYTES + 1), sync=False)
-        store.put_extra("big", bytes(MAX_EXTRA_BYTES), sync=False)
-    with open_store(where) as store:
-        assert store.get_extra("last peer") == b"\x00\xff" * 10
-        assert store.get_extra("big") == bytes(MAX_EXTRA_BYTES)
 
 
 def test_a_tree_that_begins_at_an_odd_checkpoint_keeps_its_nodes(where: Path | Engine) -> None:

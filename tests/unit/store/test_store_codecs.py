@@ -18,7 +18,6 @@ from spvnode.store.events import (
 )
 from spvnode.store.schema import (
     MAX_HEIGHT,
-    MAX_NAME_BYTES,
     MAX_PEAKS,
     RUN,
     RUN_KEY_SIZE,
@@ -28,7 +27,6 @@ from spvnode.store.schema import (
     decode_schema,
     decode_store,
     encode_store,
-    extra_key,
     join_side,
     key_height,
     key_seq,
@@ -198,10 +196,3 @@ def test_a_side_branch_comes_back_from_its_parts(count: int) -> None:
     if len(rows) > 1:
         assert join_side(rows[1:]) is None
         assert join_side(rows[:-1]) is None
-
-
-def test_names_of_small_values_are_bounded() -> None:
-    assert extra_key("n" * MAX_NAME_BYTES) == b"x" + b"n" * MAX_NAME_BYTES
-    for name in ("", "n" * (MAX_NAME_BYTES + 1)):
-        with pytest.raises(ValueError, match="name of"):
-            extra_key(name)

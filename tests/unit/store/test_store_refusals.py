@@ -150,7 +150,7 @@ def test_a_file_in_the_way_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("at", range(1, 4))
-@pytest.mark.parametrize("what", ["extend", "reorg", "fork", "truncate", "fault", "below", "extra"])
+@pytest.mark.parametrize("what", ["extend", "reorg", "fork", "truncate", "below"])
 def test_a_refused_write_changes_nothing(at: int, what: str) -> None:
     engine = FaultyEngine(MemoryEngine("here"))
     with open_store(engine) as store:
@@ -160,9 +160,7 @@ def test_a_refused_write_changes_nothing(at: int, what: str) -> None:
             "reorg": lambda: store.commit(reorganization(store, 50, 70, salt=1), now=NOW, sync=True),
             "fork": lambda: store.commit(fork(store), now=NOW, sync=True),
             "truncate": lambda: store.truncate(30, now=NOW, detail=""),
-            "fault": lambda: store.record_fault("", now=NOW),
             "below": lambda: store.discard_backfill(now=NOW, detail=""),
-            "extra": lambda: store.put_extra("name", b"value", sync=True),
         }
         change = changes[what]
         for _ in range(at - 1):

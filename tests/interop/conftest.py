@@ -1,0 +1,81 @@
+"""Daemons and js-libp2p peers for these tests; each ends with the test or the module that started it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.interop.js_peer import JsPeer, missing
+from tests.support.daemons import Daemon, spvnode
+from tests.support.vectors import unpacked
+
+
+@pytest.fixture(scope="session", autouse=True)
+def installed() -> None:
+    """These tests are worth nothing where they do not run: what is missing is a failure that says so, not a skip."""
+    problem = missing()
+    if problem is not None:
+        pytest.fail(problem, pytrace=False)
+
+
+@contextmanager
+def starter(folder: Path) -> Iterator[Callable[..., JsPeer]]:
+    peers: list[JsPeer] = []
+
+    def start(**options: Any) -> JsPeer:
+        peers.append(JsPeer(folder / f"js-{len(peers)}.log", **options))
+        return peers[-1]
+
+    try:
+        yield start
+    finally:
+        for peer in peers:
+            peer.leave()
+        for peer in peers:
+            peer.wait()
+
+
+@pytest.fixture
+def js(tmp_path: Path) -> Iterator[Callable[..., JsPeer]]:
+    """Starts js peers that end with the test."""
+    with starter(tmp_path) as start:
+        yield start
+
+
+@pytest.fixture(scope="module")
+def module_js(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., JsPeer]]:
+    """The same for a whole module."""
+    with starter(tmp_path_factory.mktemp("js")) as start:
+        yield start
+
+
+@pytest.fixture(scope="session")
+def mainnet_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The first 32,260 headers of mainnet."""
+    file = tmp_path_factory.mktemp("mainnet") / "headers.bin"
+    file.write_bytes(unpacked("mainnet_0-32259.bin"))
+    return file
+
+
+@pytest.fixture(scope="module")
+def mainnet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """A daemon that has the headers that ship with the package."""
+    node = Daemon(tmp_path_factory.mktemp("mainnet") / "node", "bitcoin")
+    done = spvnode("import", "@bundled", "--network", "bitcoin", "--datadir", str(node.folder))
+    assert done.returncode == 0, done.stderr
+    node.start("--log-level", "debug")  # where every fault of a peer is told
+    node.address()
+    yield node
+    assert node.stop() == 0
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> Iterator[Daemon]:
+    """A daemon of mainnet without headers, not started."""
+    node = Daemon(tmp_path / "node", "bitcoin")
+    yield node
+    assert node.stop() == 0
