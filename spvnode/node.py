@@ -13,6 +13,7 @@ from spvnode.bitcoin.header import Header
 from spvnode.errors import InputError
 from spvnode.followed import Followed
 from spvnode.following import Outcome
+from spvnode.store.events import Event
 from spvnode.sync.table import State
 from spvnode.types import hash_hex
 from spvnode.version import VERSION
@@ -112,6 +113,11 @@ class Node:
         }  # fmt: skip
         return [reason for reason, holds in reasons.items() if holds]
 
+    def events(self, network: str, cursor: int, limit: int) -> Sequence[Mapping[str, Any]]:
+        """See ``NodeView``."""
+        store = self.followed[network].store
+        return [_event(event) for event in store.events(cursor, limit)] if store is not None else []
+
     def freshness(self, network: str) -> Mapping[str, Any]:
         """See ``NodeView``."""
         one = self.followed[network]
@@ -135,6 +141,24 @@ class Node:
         tip = driver.chain.tip
         return {"accepted": verdict.items, "height": tip.height, "bestblockhash": hash_hex(tip.hash),
                 "advanced": tip.height - before}  # fmt: skip
+
+
+def _event(event: Event) -> Mapping[str, Any]:
+    """Hashes as explorers print them; ``undo`` from the old tip downward, ``redo`` upward, both cut when very long."""
+    return {
+        "seq": event.seq,
+        "time": event.time,
+        "kind": str(event.kind),
+        "fork_height": event.fork_height,
+        "from": {"height": event.old_tip.height, "hash": hash_hex(event.old_tip.hash)},
+        "to": {"height": event.new_tip.height, "hash": hash_hex(event.new_tip.hash)},
+        "chainwork": None if event.chainwork is None else f"{event.chainwork:064x}",
+        "undo_count": event.undo_count,
+        "redo_count": event.redo_count,
+        "undo": [hash_hex(one) for one in event.undo],
+        "redo": [hash_hex(one) for one in event.redo],
+        "detail": event.detail,
+    }
 
 
 def span(seconds: float) -> str:

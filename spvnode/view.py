@@ -155,6 +155,9 @@ class NodeView(Protocol):
     def readiness(self, network: str) -> Readiness:
         """Whether replies about a network deserve belief."""
 
+    def events(self, network: str, cursor: int, limit: int) -> Sequence[Mapping[str, Any]]:
+        """Up to ``limit`` entries of the durable event log with a number above ``cursor``, oldest first: JSON-ready."""
+
     def freshness(self, network: str) -> Mapping[str, Any]:
         """``tip_age`` and ``last_useful_event_age`` in seconds (None when never)."""
 

@@ -15,6 +15,8 @@ MAX_JSON_DEPTH = 8
 """Levels of ``[`` and ``{``. A batch of calls with a proof bundle among the parameters has 5."""
 MAX_METHOD_NAME = 64
 """Characters of a method name that an error repeats."""
+MAX_EVENTS = 1_000
+"""Events in one ``getevents``: what the store reads at once. A long reorganization's takes some kB."""
 MAX_IMPORT_HEADERS = 8_064
 """Headers in one ``importheaders``: four difficulty periods, the same as a mesh peer may send at once."""
 MAX_AUTHORIZATION = 256

@@ -18,6 +18,7 @@ _ROWS = (
     Method("getblockheader", chain.GetBlockHeader, "A header by its hash.", READ, chain.get_block_header),
     Method("getchaintips", chain.OfChain, "The best chain and its competitors.", READ, chain.get_chain_tips),
     Method("getcheckpoint", proof.GetCheckpoint, "A trust start for another node.", READ, proof.get_checkpoint),
+    Method("getevents", chain.GetEvents, "What happened, from the durable log.", READ, chain.get_events),
     Method(
         "getheaderproof",
         proof.GetHeaderProof,

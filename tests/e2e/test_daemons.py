@@ -86,6 +86,12 @@ def test_news_and_reorganizations_travel_along_a_line(make: Callable[..., Daemon
     active, left = c.call("getchaintips")
     assert (active["status"], active["height"]) == ("active", 510)
     assert (left["height"], left["branchlen"]) == (503, 23)
+    log = c.call("getevents", 0, 1_000)
+    reorg = next(event for event in log["events"] if event["kind"] == "reorg")
+    assert (reorg["fork_height"], reorg["undo_count"], reorg["redo_count"]) == (480, 23, 30)
+    assert reorg["undo"][0] == left["hash"]
+    assert reorg["redo"][-1] == active["hash"]
+    assert c.call("getevents", log["cursor"])["events"] == []
 
 
 def test_a_restarted_peer_is_found_again(make: Callable[..., Daemon]) -> None:

@@ -75,6 +75,9 @@ class SmallNode:
         reasons = self.not_ready.get(network, ())
         return Readiness(ready=not reasons, reasons=reasons)
 
+    def events(self, network: str, cursor: int, limit: int) -> Sequence[Mapping[str, Any]]:
+        return [{"seq": seq, "kind": "extend"} for seq in range(cursor + 1, min(cursor + limit, 7) + 1)]
+
     def freshness(self, network: str) -> Mapping[str, Any]:
         return {"tip_age": 12.5, "last_useful_event_age": None}
 

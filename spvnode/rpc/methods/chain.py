@@ -8,6 +8,7 @@ from msgspec import Meta
 
 from spvnode.bitcoin.header import Header
 from spvnode.bitcoin.pow import difficulty
+from spvnode.rpc.limits import MAX_EVENTS
 from spvnode.rpc.methods.lookup import (
     describe_header,
     find_hash,
@@ -33,6 +34,15 @@ class GetBlockHash(ChainParams, frozen=True, forbid_unknown_fields=True, kw_only
     """Parameters of ``getblockhash``."""
 
     height: Annotated[int, Meta(description="Height on the active chain.")]
+
+
+class GetEvents(ChainParams, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Parameters of ``getevents``."""
+
+    cursor: Annotated[
+        int, Meta(ge=0, description="Number of the last event that you have. Default: from the oldest.")
+    ] = 0
+    limit: Annotated[int, Meta(ge=1, le=MAX_EVENTS, description="At most so many.")] = 100
 
 
 class GetBlockHeader(ChainParams, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -105,6 +115,14 @@ def get_peer_info(context: Context, params: OfChain) -> list[dict[str, Any]]:
     """One object a peer that serves this chain, under Core's names where it has them; also before the chain has
     begun."""
     return [dict(peer) for peer in context.node.peers(context.network(params.network))]
+
+
+def get_events(context: Context, params: GetEvents) -> dict[str, Any]:
+    """``events``, oldest first, and ``cursor``: the number to ask with next time. Each has ``seq``, ``time``, ``kind``
+    (extend, reorg, fork, fault, backfill), ``from`` and ``to`` (tips), and for a reorganization ``undo`` and ``redo``.
+    Durable: numbers go on over restarts. The last 10,000 at least are kept."""
+    found = context.node.events(context.network(params.network), params.cursor, params.limit)
+    return {"events": [dict(event) for event in found], "cursor": found[-1]["seq"] if found else params.cursor}
 
 
 def get_chain_tips(context: Context, params: OfChain) -> list[dict[str, Any]]:

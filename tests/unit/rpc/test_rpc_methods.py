@@ -18,6 +18,7 @@ from spvnode.metrics import Metrics
 from spvnode.rpc.dispatch import Dispatcher
 from spvnode.rpc.docs import render
 from spvnode.rpc.errors import MEANINGS, Code
+from spvnode.rpc.limits import MAX_EVENTS
 from spvnode.rpc.table import METHODS
 from spvnode.types import Hash32, Height, Work
 
@@ -293,6 +294,15 @@ def test_a_store_that_refuses_is_cores_minus_20(node: SmallNode, monkeypatch: py
 
     monkeypatch.setattr(node, "add", refuse)
     assert ask(node, "importheaders", "00" * 80) == (-20, "d/store: no room to write")
+
+
+def test_events_are_read_on_from_a_cursor(node: SmallNode) -> None:
+    first = ask(node, "getevents", 0, 5)
+    assert [event["seq"] for event in first["events"]] == [1, 2, 3, 4, 5]
+    assert [event["seq"] for event in ask(node, "getevents", first["cursor"])["events"]] == [6, 7]
+    assert ask(node, "getevents", 7) == {"events": [], "cursor": 7}
+    assert ask(node, "getevents", 0, MAX_EVENTS + 1)[0] == -8
+    assert ask(node, "getevents", -1)[0] == -8
 
 
 def test_a_proof_is_asked_for_by_height_or_hash_under_those_names(node: SmallNode) -> None:
