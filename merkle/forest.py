@@ -132,22 +132,6 @@ class Forest:
         self._grow()
         return done
 
-    def load_nodes(self, nodes: Buffer) -> None:
-        """Fast restore: takes level-``keep_from`` nodes as ``append`` returned them, up to the last complete group.
-
-        Append the leaves after that group next. Raises ``ProofError`` when leaves are waiting or nodes are not whole.
-        """
-        if self._tail:
-            raise ProofError("nodes", "can only follow a complete group of leaves")
-        if len(nodes) % HASH_SIZE:
-            raise ProofError("nodes", "is not whole hashes of 32 bytes", HASH_SIZE)
-        groups = (self._size >> self._keep) + len(nodes) // HASH_SIZE
-        if self._origin + (groups << self._keep) > MAX_LEAVES:
-            raise ProofError("nodes", "reach beyond the last height", MAX_LEAVES)
-        self._levels[self._keep] += nodes
-        self._size = max(self._size, groups << self._keep)
-        self._grow()
-
     def truncate(self, end: int) -> None:
         """Drops heights ``end`` and above. Raises ``ProofError`` when ``end`` is outside ``base`` .. the end.
 

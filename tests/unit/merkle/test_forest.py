@@ -129,15 +129,10 @@ def test_runs_of_any_length_build_one_forest(lengths: list[int], keep_from: int)
 
 
 @given(st.integers(0, 700), st.integers(0, 700), st.integers(0, 6))
-def test_restore_and_append_of_previewed_nodes(stored: int, more: int, keep_from: int) -> None:
+def test_append_of_previewed_nodes(stored: int, more: int, keep_from: int) -> None:
     leaves = LEAVES[: stored + more]
-    nodes = Forest(Chain(leaves).read, keep_from=keep_from).append(b"".join(leaves[:stored]))
-    chain = Chain(leaves)
-    forest = Forest(chain.read, keep_from=keep_from)
-    forest.load_nodes(nodes)
-    assert forest.end == stored >> keep_from << keep_from
-    assert chain.reads == 0
-    forest.append(b"".join(leaves[forest.end : stored]))
+    forest = Forest(Chain(leaves).read, keep_from=keep_from)
+    forest.append(b"".join(leaves[:stored]))
     run = b"".join(leaves[stored:])
     nodes = forest.preview(run)
     assert forest.append(run, nodes) == nodes
@@ -175,18 +170,14 @@ def test_forest_that_starts_at_a_checkpoint(
     forest = Forest(Chain(leaves, base).read, base=base, peaks=peaks, keep_from=keep_from)
     assert (forest.base, forest.end, forest.range_start) == (base, base, 0 if with_peaks else base)
     cuts = sorted(data.draw(st.lists(st.integers(base, base + count), max_size=3)))
-    nodes = b"".join(forest.append(b"".join(leaves[a:b])) for a, b in pairwise([base, *cuts, base + count]))
+    for a, b in pairwise([base, *cuts, base + count]):
+        forest.append(b"".join(leaves[a:b]))
     tree = leaves[forest.range_start :]
     heights = [base, data.draw(st.integers(base, base + count - 1)), base + count - 1]
     for cp_height in {heights[1], base + count - 1}:
         shown = [height for height in heights if height <= cp_height]
         check(forest, tree[: cp_height + 1 - forest.range_start], shown, cp_height)
     assert forest.peaks(base) == peaks
-
-    restored = Forest(Chain(leaves, base).read, base=base, peaks=peaks, keep_from=keep_from)
-    restored.load_nodes(nodes)
-    restored.append(b"".join(leaves[restored.end :]))
-    assert (restored.peaks(), restored.nbytes) == (forest.peaks(), forest.nbytes)
 
     for end in sorted({heights[1], base}, reverse=True):
         forest.truncate(end)
@@ -225,7 +216,6 @@ def test_limits_are_named() -> None:
     refused("peaks", lambda: Forest(read, base=0, peaks=[bytes(32)]))
     last = Forest(read, base=MAX_LEAVES - 1)
     assert refused("hashes", lambda: last.append(bytes(64))).limit == MAX_LEAVES
-    assert refused("nodes", lambda: last.load_nodes(bytes(32))).limit == MAX_LEAVES
     last.append(bytes(32))
     assert last.root(MAX_LEAVES - 1) == bytes(32)
 
@@ -236,8 +226,6 @@ def test_bad_arguments_are_typed_and_change_nothing() -> None:
     refused("hashes", lambda: forest.append(bytes(33)))
     refused("hashes", lambda: forest.preview(bytes(31)))
     refused("end", lambda: forest.preview(b"", 41))
-    refused("nodes", lambda: forest.load_nodes(bytes(32)))
-    refused("nodes", lambda: Forest(Chain([]).read).load_nodes(bytes(31)))
     refused("end", lambda: forest.truncate(41))
     refused("end", lambda: forest.truncate(-1))
     refused("end", lambda: forest.peaks(41))

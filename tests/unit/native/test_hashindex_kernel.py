@@ -128,6 +128,7 @@ def test_nothing_in_it(kind: type[Index]) -> None:
     index.truncate(499)
     index.append(bytes(32))
     index.truncate(600)
+    index.truncate(2**63 - 1)
     assert (index.tip, index.candidates(bytes(32))) == (500, (500,))
     index.truncate(499)
     assert (index.tip, index.candidates(bytes(32))) == (499, ())
