@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
+import structlog
 import trio
 
 from p2p.faults import FaultReason, RemoteFault
@@ -28,6 +29,8 @@ TipCheck: TypeAlias = Callable[[str, int, bytes], bool | None]
 """(network, height, header) of a gossiped tip -> True: good, pass it on. False: nobody honest sends this.
 None: cannot be told from where our chain ends, so it is neither passed on nor held against the peer that
 forwarded it."""
+
+log = structlog.get_logger(__name__)
 
 _TIP: Final = struct.Struct(f">I{HEADER_SIZE}s32s")
 
@@ -79,12 +82,20 @@ class TipTopic:
         while True:
             await self._news.wait()
             self._news = trio.Event()
-            hello = self._provider.hello()
-            header = self._provider.headers_range(hello.tip_height, 1)
-            if header:
-                tip = GossipTip(hello.tip_height, header, hello.chainwork)
+            tip = self._own_tip()
+            if tip is not None:
                 await self._host.publish(tip_topic(self._network), encode_tip(tip))
             await trio.sleep(GOSSIP_INTERVAL_S)
+
+    def _own_tip(self) -> GossipTip | None:
+        """What we have to tell. Firewall around the provider: a failing store must not end the mesh."""
+        try:
+            hello = self._provider.hello()
+            header = self._provider.headers_range(hello.tip_height, 1)
+        except Exception:  # see above; nothing is hidden
+            log.exception("provider failed", network=self._network)
+            return None
+        return GossipTip(hello.tip_height, header, hello.chainwork) if header else None
 
     def _validate(self, forwarder: str, data: bytes) -> bool:
         peer = self._roster.peers.get(forwarder)

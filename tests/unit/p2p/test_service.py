@@ -126,6 +126,38 @@ def test_gossip_without_proof_of_work_is_not_relayed_and_costs_its_forwarder() -
     simulate(main)
 
 
+def test_a_provider_that_fails_costs_one_message_and_not_the_mesh() -> None:
+    class Failing(ListChain):
+        broken = False
+
+        def headers_range(self, start: int, count: int) -> bytes:
+            if self.broken:
+                raise OSError("store gone")
+            return super().headers_range(start, count)
+
+    async def main() -> None:
+        net = MemoryNetwork()
+        chain = Failing(10)
+        async with (
+            node(net, "a", {NET: chain}) as a,
+            node(net, "b", {NET: ListChain(10)}, static=[address_of("a")]) as b,
+        ):
+            await b.wait_for(up("a"))
+            await a.wait_for(up("b"))
+            chain.broken = True
+            chain.grow(1)
+            await a.mesh.announce(NET)
+            await trio.sleep(5)
+            chain.broken = False
+            chain.grow(1)
+            await a.mesh.announce(NET)
+            told = await b.wait_for(lambda event: isinstance(event, TipGossip))
+            assert isinstance(told, TipGossip)
+            assert told.height == 11
+
+    simulate(main)
+
+
 def test_a_flood_of_gossip_is_cut_to_its_rate() -> None:
     async def main() -> None:
         net = MemoryNetwork()
