@@ -5,6 +5,7 @@ Apart from both, so that a chain need not know the machine, nor the machine a ch
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
@@ -35,6 +36,38 @@ class Outcome(Enum):
     """A rule is broken at ``index``."""
 
 
+class Blame(Enum):
+    """Whose doing a broken rule is."""
+
+    SENDER = "sender"
+    """Nobody sends this by accident."""
+    UNLINKED = "unlinked"
+    """The run does not follow from what we have: an honest peer on another branch sends such a one, too."""
+    CLOCK = "clock"
+    """From the future: as likely our clock is wrong. What comes before it in the run may be good."""
+    NOBODY = "nobody"
+    """The peer may be honest, and what we have the reason: a false chain that we followed, or a limit of ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How a chain's runs are counted and cut, and at what pace it is followed. A run is opaque bytes to who follows."""
+
+    count: Callable[[bytes], int]
+    """How many items a run holds. Never raises, whatever the bytes: a broken run is found out by ``plan``."""
+    cut: Callable[[bytes, int], bytes]
+    """The first so many of them."""
+    run_items: int
+    """Items a fetch."""
+    common_depth: int
+    """Items below both tips from which on two peers with different tips are asked for the same chain."""
+    sync_every: int
+    """Items between durable writes inside a long burst: what a power cut may cost."""
+    max_known: int
+    """Items that a lead may send in one burst although we have them, a run counting as a full one. One that repeats
+    our own chain would hold the line for ever."""
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """The answer to a validation. ``change`` is the chain's own and only handed back to it."""
@@ -49,3 +82,5 @@ class Verdict:
     """Unless REJECTED: number of the last item in its chain."""
     index: int = 0
     """For REJECTED: position in the run of the first offending item."""
+    blame: Blame = Blame.SENDER
+    """For REJECTED: whose doing that is."""

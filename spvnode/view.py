@@ -8,9 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from spvnode.types import Hash32, Height, Work
+
+if TYPE_CHECKING:
+    from spvnode.ethereum.containers import (
+        LightClientBootstrap,
+        LightClientFinalityUpdate,
+        LightClientHeader,
+        LightClientOptimisticUpdate,
+        LightClientUpdate,
+    )
+    from spvnode.ethereum.networks import Network
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +135,12 @@ class NodeView(Protocol):
 
     @property
     def chains(self) -> Mapping[str, ChainView]:
-        """Those of them that have begun: one that waits for its checkpoint's header is not among them."""
+        """Those of them of Bitcoin's kind that have begun: one that waits for its checkpoint's header is not among
+        them."""
+
+    @property
+    def beacons(self) -> Mapping[str, BeaconView]:
+        """Those of them of Ethereum's kind that have begun: one that has no checkpoint yet is not among them."""
 
     @property
     def version(self) -> str:
@@ -164,3 +179,81 @@ class NodeView(Protocol):
     async def import_headers(self, network: str, headers: bytes) -> Mapping[str, Any]:
         """Checks and commits a run of headers; returns ``accepted``, ``height``, ``bestblockhash``; raises
         ``spvnode.errors.InputError`` with the rejecting reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class BeaconStart:
+    """Where trust in a beacon chain begins: one block, never built in."""
+
+    root: Hash32
+    slot: int
+    kind: str
+    """``root`` (configured), ``quorum`` (REST), ``peers``, or ``file``."""
+    vouched_by: tuple[str, ...]
+    """Who named the root: ``config``, host names, peer ids, or the file's name."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionRecord:
+    """An execution block that a beacon header commits to. Hashes in their natural (big-endian) order."""
+
+    slot: int
+    beacon_root: Hash32
+    block_number: int
+    block_hash: Hash32
+    state_root: Hash32
+    receipts_root: Hash32
+    transactions_root: Hash32
+    timestamp: int
+
+
+class BeaconView(Protocol):
+    """Committed state of one beacon chain. Headers and updates are ``spvnode.ethereum.containers``' values."""
+
+    @property
+    def network(self) -> str:
+        """Its name."""
+
+    @property
+    def params(self) -> Network:
+        """Genesis, schedule, preset."""
+
+    @property
+    def start(self) -> BeaconStart:
+        """Where trust begins."""
+
+    @property
+    def finalized(self) -> LightClientHeader:
+        """The last header that a sync committee saw finalized."""
+
+    @property
+    def optimistic(self) -> LightClientHeader:
+        """The last header that a sync committee signed."""
+
+    @property
+    def finality_update(self) -> LightClientFinalityUpdate | None:
+        """The update that ``finalized`` rests on; None right after a bootstrap."""
+
+    @property
+    def optimistic_update(self) -> LightClientOptimisticUpdate | None:
+        """The update that ``optimistic`` rests on; None right after a bootstrap."""
+
+    @property
+    def bootstrap(self) -> LightClientBootstrap:
+        """The trusted start."""
+
+    @property
+    def periods(self) -> tuple[int, int]:
+        """First and last period whose best update is stored; the last is below the first when there is none."""
+
+    def bootstrap_at(self, root: Hash32) -> LightClientBootstrap | None:
+        """A stored bootstrap of that block root."""
+
+    def updates(self, start_period: int, count: int) -> Sequence[LightClientUpdate]:
+        """Best updates of up to ``count`` periods from ``start_period``, up to the first gap."""
+
+    def execution(self, block: int | Hash32) -> ExecutionRecord | None:
+        """A finalized execution header by its number or hash."""
+
+    def bundle(self, header: str, *, made_at: int) -> bytes:
+        """Canonical beacon bundle (version 2) from the start of trust to ``finalized`` or ``optimistic``."""

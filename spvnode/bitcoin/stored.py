@@ -14,9 +14,34 @@ from spvnode.bitcoin.chain import HeaderChain, LoadReport
 from spvnode.bitcoin.changes import Accepted, Change, Duplicate, ExtendedFork, Rejected, Reorganization
 from spvnode.bitcoin.params import ChainParams
 from spvnode.bitcoin.reads import HeaderReader
+from spvnode.bitcoin.rules import Reason
 from spvnode.bitcoin.start import Checkpoint
-from spvnode.following import Outcome, Tip, Verdict
+from spvnode.following import Blame, Outcome, Terms, Tip, Verdict
 from spvnode.types import HEADER_SIZE, CommitKind, Hash32, HeaderCommit, Height, SideBranch, Work
+
+RUN_ITEMS = 8_064
+"""Headers a fetch: four retarget periods, 645 kB."""
+COMMON_DEPTH = 100
+"""Headers below both tips from which on two peers are asked for the same chain: deeper than any honest fork."""
+SYNC_EVERY = 100_000
+"""Headers between durable writes inside a long burst: what a power cut may cost, a second's worth of fetching."""
+MAX_KNOWN = 100_000
+"""Headers that a lead may repeat in one burst. An honest one does so where our locator is sparse, or where we hold its
+branch already: less than twice the longest such branch."""
+HEADER_TERMS = Terms(
+    count=lambda items: len(items) // HEADER_SIZE,
+    cut=lambda items, count: items[: count * HEADER_SIZE],
+    run_items=RUN_ITEMS,
+    common_depth=COMMON_DEPTH,
+    sync_every=SYNC_EVERY,
+    max_known=MAX_KNOWN,
+)
+BLAME = {
+    Reason.PREV_NOT_FOUND: Blame.UNLINKED,
+    Reason.TIME_TOO_NEW: Blame.CLOCK,
+    Reason.SIDE_BRANCH_LIMIT: Blame.NOBODY,  # it has its proof of work, and we hold what we were fed before
+}
+"""Whose doing a broken rule is, where it is not the sender's."""
 
 
 class HeaderRows(HeaderReader, Protocol):
@@ -70,7 +95,7 @@ class StoredChain:
     ``report`` says what loading found.
     """
 
-    item_size = HEADER_SIZE
+    terms = HEADER_TERMS
 
     def __init__(
         self, params: ChainParams, store: HeaderRows, start: Checkpoint | None, *, clock: Callable[[], float]
@@ -132,7 +157,8 @@ class StoredChain:
         count = len(items) // HEADER_SIZE
         change = self.headers.plan(items, now)
         if isinstance(change, Rejected):
-            return Verdict(Outcome.REJECTED, count, reason=str(change.reason), index=change.index)
+            blame = BLAME.get(change.reason, Blame.SENDER)
+            return Verdict(Outcome.REJECTED, count, reason=str(change.reason), index=change.index, blame=blame)
         return Verdict(_outcome(change), count, change, last=_last_height(change))
 
     def write(self, verdict: Verdict, *, now: int, sync: bool) -> None:
@@ -150,7 +176,8 @@ class StoredChain:
         checked = check_backfill_run(self.params, Anchor.of(floor, self.store.header(floor)), items)
         count = len(items) // HEADER_SIZE
         if isinstance(checked, Rejected):
-            return Verdict(Outcome.REJECTED, count, reason=str(checked.reason), index=checked.index)
+            blame = BLAME.get(checked.reason, Blame.SENDER)
+            return Verdict(Outcome.REJECTED, count, reason=str(checked.reason), index=checked.index, blame=blame)
         return Verdict(Outcome.EXTENDS, count, _Below(checked.height, items))
 
     def write_below(self, verdict: Verdict, *, sync: bool) -> None:

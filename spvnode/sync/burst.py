@@ -4,17 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from spvnode.following import Terms
 from spvnode.sync.peers import PeerClaim, PeerTable
 from spvnode.sync.window import Job, JobKind
 from spvnode.types import Height
-
-COMMON_DEPTH = 100
-"""Items below both tips from which on two peers with different tips are asked for the same chain."""
-
-MAX_KNOWN = 100_000
-"""Items that a lead may send in one burst although we have them, a run counting as a full one. An honest lead does so
-where our locator is sparse, or where we hold its branch already: less than twice the longest such branch. One that
-repeats our own chain would hold the line for ever."""
 
 NOTHING = Height(-1)
 FIRST = Height(0)
@@ -25,10 +18,16 @@ class Burst:
     """``lead``: the peer whose claim started it; None for backfill and pushes. What grows is bounded by the peers."""
 
     lead: str | None = None
+    common_depth: int = 0
+    """See ``following.Terms``."""
+    sequential: bool = False
+    """The lead cannot be asked by number."""
     next_start: Height = FIRST
     """First item not yet asked for."""
     last_start: Height = NOTHING
     """Last item that the lead claims; NOTHING until its first reply has shown where its chain leaves ours."""
+    place: object = None
+    """Where the last reply of a sequential lead ended; None while that is still to come."""
     previous: str | None = None
     """Who sent the run that was taken last."""
     known: int = 0
@@ -42,6 +41,22 @@ class Burst:
     def more(self) -> bool:
         """Whether the lead claims items that nobody has been asked for."""
         return self.next_start <= self.last_start
+
+    def begun(self, job: Job, start: Height, got: int, end: Height, place: object) -> bool:
+        """The lead's reply shows where its chain goes on: ``got`` items from ``start``, of a chain that it claims up to
+        ``end``. False where it brought less than it could have."""
+        short = 0 < got < min(job.count, end - start + 1)
+        job.start, job.count = start, got
+        self.next_start = Height(start + got)
+        self.last_start = end if got else NOTHING
+        self.place = place
+        return not short
+
+    def repeats(self, job: Job, terms: Terms) -> bool:
+        """Counts a run that the lead sent although we have it; True when it has been enough. Small runs take as long as
+        full ones."""
+        self.known += max(job.count, terms.run_items)
+        return self.known > terms.max_known
 
     def take(self, most: int) -> tuple[Height, int]:
         """The next range to ask for: its start and count."""
@@ -63,4 +78,4 @@ class Burst:
         lead = peers.get(self.lead or "")
         if lead is None or claim is lead or claim.tip.hash == lead.tip.hash:
             return True
-        return job.start + job.count + COMMON_DEPTH <= min(claim.tip.height, lead.tip.height)
+        return job.start + job.count + self.common_depth <= min(claim.tip.height, lead.tip.height) + 1

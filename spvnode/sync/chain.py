@@ -6,11 +6,10 @@ must be checked and committed in order. Bitcoin's item is a header and its numbe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Protocol
 
-from spvnode.following import Tip, Verdict
-from spvnode.types import Hash32, Height
+from spvnode.following import Terms, Tip, Verdict
+from spvnode.types import Height
 
 
 class Chain(Protocol):
@@ -34,11 +33,12 @@ class Chain(Protocol):
         """True when everything from item 0 on is stored and was checked by all rules."""
 
     @property
-    def item_size(self) -> int:
-        """Bytes of one item on the wire."""
+    def terms(self) -> Terms:
+        """How its runs are counted, and at what pace it is followed."""
 
-    def locator(self) -> Sequence[Hash32]:
-        """Hashes of the committed chain, densest near the tip, ending at its base."""
+    def locator(self) -> object:
+        """Where the committed chain ends, in the words that its sources take: for Bitcoin hashes, densest near the tip,
+        ending at its base; for Ethereum the next period that is needed."""
 
     def plan(self, items: bytes, now: int) -> Verdict:
         """Checks a run against every rule. Reads only."""

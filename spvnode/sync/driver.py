@@ -51,7 +51,7 @@ class Driver:
         """``broken``: what the store raises when only opening it anew helps. It ends ``run`` instead of a burst."""
         self.chain = chain
         self.machine = Machine(
-            chain.tip, chain.base, whole=chain.whole, jitter=jitter, in_flight=in_flight, item_size=chain.item_size
+            chain.tip, chain.base, whole=chain.whole, terms=chain.terms, jitter=jitter, in_flight=in_flight
         )
         self.rate = Rate()
         self.committed = 0
@@ -186,12 +186,13 @@ class Driver:
             await self._inbox_send.send(ev.FetchFailed(effect.job, reply))
         else:
             self.last_useful = self._clock()
-            await self._inbox_send.send(ev.Fetched(effect.job, reply.start, reply.items))
+            await self._inbox_send.send(ev.Fetched(effect.job, reply.start, reply.items, reply.limited, reply.place))
 
     async def _ask(self, effect: fx.FetchAfter | fx.FetchRange) -> Items | RemoteFault:
         with trio.move_on_after(self._deadline):
             if isinstance(effect, fx.FetchAfter):
-                return await self._source.fetch_after(effect.peer, self.chain.locator(), effect.count)
+                place = self.chain.locator() if effect.place is None else effect.place
+                return await self._source.fetch_after(effect.peer, place, effect.count)
             return await self._source.fetch_range(effect.peer, effect.start, effect.count)
         return RemoteFault(FaultReason.TIMEOUT, effect.peer, f"no reply in {self._deadline:g} s", self.chain.network)
 

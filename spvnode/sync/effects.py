@@ -11,11 +11,12 @@ from spvnode.types import Height
 
 @dataclass(frozen=True, slots=True)
 class FetchAfter:
-    """Ask ``peer`` for up to ``count`` items that follow our locator on its chain."""
+    """Ask ``peer`` for up to ``count`` items that follow ``place`` on its chain; None: the chain's own locator."""
 
     job: int
     peer: str
     count: int
+    place: object = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,11 +11,13 @@ from spvnode.types import Height
 
 @dataclass(frozen=True, slots=True)
 class PeerTip:
-    """A peer said (in its hello or an announcement) what it has. ``base`` is the lowest item that it serves."""
+    """A peer said (in its hello or an announcement) what it has. ``base`` is the lowest item that it serves; one that
+    is not ``ranged`` cannot be asked by number, only for what follows."""
 
     peer: str
     tip: Tip
     base: Height
+    ranged: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +38,13 @@ class Pushed:
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """The reply to a ``FetchAfter`` or ``FetchRange``."""
+    """The reply to a ``FetchAfter`` or ``FetchRange``; see ``source.Items``."""
 
     job: int
     start: Height
     items: bytes
+    limited: bool = False
+    place: object = None
 
 
 @dataclass(frozen=True, slots=True)

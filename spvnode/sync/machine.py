@@ -5,32 +5,32 @@ locator, shows where its chain leaves ours; from there ranges by height are spre
 them, and committed strictly in order. A range that does not link is fetched again from another peer; the lead's own
 bad range ends the burst.
 
-What can grow: the window (``window.MAX_WINDOW`` jobs), the peer table (``peers.MAX_PEERS``), the counters (one entry a
-transition or fault reason).
+A lead that cannot be asked by number is asked for what follows its last reply, one reply after the other.
+
+What can grow: the window (``window.MAX_JOBS`` jobs), the pushes (``PUSHES``), the peer table (``peers.MAX_PEERS``), the
+counters (one entry a transition or fault reason).
 """
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 
 from p2p.faults import FaultReason, RemoteFault
-from spvnode.following import Outcome, Tip
+from spvnode.following import Blame, Outcome, Terms, Tip, Verdict
 from spvnode.sync import effects as fx
 from spvnode.sync import events as ev
-from spvnode.sync.burst import MAX_KNOWN, NOTHING, Burst
-from spvnode.sync.peers import PeerTable, is_ahead
-from spvnode.sync.rejection import NOBODYS_FAULT, TOO_NEW, rule
+from spvnode.sync.burst import NOTHING, Burst
+from spvnode.sync.peers import PeerTable
+from spvnode.sync.rejection import rule
 from spvnode.sync.table import State, Trigger, step
 from spvnode.sync.window import MAX_ATTEMPTS, Job, JobKind, Window, queue_below
-from spvnode.types import HEADER_SIZE, Height
+from spvnode.types import Height
 
 IN_FLIGHT = 4
 """Fetches at the same time, by default: enough to hide a round trip of 50 ms, few enough for a small device."""
-RUN_ITEMS = 8_064
-"""Items a fetch: four retarget periods, 645 kB of headers."""
-SYNC_EVERY = 100_000
-"""Items between durable writes inside a long burst: what a power cut may cost, a second's worth of fetching."""
+PUSHES = 4
+"""Pushed runs that wait for their turn: the newest of each kind and a peer's second try. Any peer may fill them."""
 BACKOFF_FIRST = 0.5
 """Seconds before the first new try."""
 BACKOFF_CAP = 60.0
@@ -46,10 +46,9 @@ class Machine:
         base: Height,
         *,
         whole: bool,
+        terms: Terms,
         jitter: Callable[[], float],
         in_flight: int = IN_FLIGHT,
-        run_items: int = RUN_ITEMS,
-        item_size: int = HEADER_SIZE,
     ) -> None:
         self.state = State.IDLE
         self.tip, self.base, self.whole = tip, base, whole
@@ -63,9 +62,10 @@ class Machine:
         """The headers below the checkpoint break a rule: it is not on a valid chain."""
         self._jitter = jitter
         self._in_flight = in_flight
-        self._run_items = run_items
-        self._item_size = item_size
+        self._terms = terms
         self._burst = Burst()
+        self._pushes: deque[ev.Pushed] = deque(maxlen=PUSHES)
+        self._was_push = False
         self._fruitless = False
         self._unsynced = 0
         self._announced = tip.hash
@@ -106,45 +106,51 @@ class Machine:
     # -- what happened ---------------------------------------------------------------------------------------------
 
     def _peer_tip(self, event: ev.PeerTip) -> None:
-        self.peers.claim(event.peer, event.tip, event.base)
+        self.peers.claim(event.peer, event.tip, event.base, ranged=event.ranged)
         if event.peer == self._burst.lead and self._burst.last_start != NOTHING:
             self._burst.last_start = Height(max(self._burst.last_start, event.tip.height))
-        if self.state is State.RECOVERING and self._good_leader():
+        if self.state is State.RECOVERING and self.peers.good_leader(self.tip):
             self._step(Trigger.NEWS)  # no reason to let somebody else's failures delay this one
 
     def _pushed(self, event: ev.Pushed) -> None:
-        """A pushed run is taken only when the line is free: the claim that comes with it gets it fetched otherwise."""
-        if self.state is State.IDLE and event.items and event.start <= self.tip.height + 1:
-            count = len(event.items) // self._item_size
-            self.window.add(JobKind.PUSH, event.start, count, peer=event.peer, items=event.items)
-            self._start_burst(None)
+        """Waits for its turn. One that we are not ready for is dropped: the claim that comes with it has it fetched."""
+        if event.items and event.start <= self.tip.height + 1:
+            self._pushes.append(event)
 
     def _fetched(self, event: ev.Fetched) -> None:
         job = self.window.get(event.job)
         if job is None or job.peer is None:
             return
-        self.peers.released(job.peer, good=True)
-        got = len(event.items) // self._item_size
-        if job.kind is JobKind.AFTER:
-            self._first_reply(job, event.start, got)
-            if not got:
-                self.window.clear()  # it has nothing for us: the burst ends here
-        elif got < job.count:
-            # It claimed to have them all. A reorganization between claim and answer explains that now and then, so
-            # the fault is a mild one; but a peer that drips must not hold the line.
-            self._fault(job.peer, FaultReason.DRIP, f"{got} of {job.count} items from {job.start}")
-            self._unassign(job)
-            return
-        job.items = event.items
+        got = self._terms.count(event.items)
+        busy = event.limited and not got
+        self.peers.released(job.peer, good=not busy)
+        if busy:
+            job.unassign()
+        elif job.kind is JobKind.AFTER:
+            self._take_after(job, event, got)
+        else:
+            self._take_range(job, event, got)
 
-    def _first_reply(self, job: Job, start: Height, got: int) -> None:
+    def _take_after(self, job: Job, event: ev.Fetched, got: int) -> None:
         claim = self.peers.get(job.peer or "")
-        end = claim.tip.height if claim is not None else Height(-1)
-        if 0 < got < min(job.count, end - start + 1):
-            self._fault(job.peer or "", FaultReason.DRIP, f"{got} items from {start}, claimed up to {end}")
-        job.start, job.count = start, got
-        self._burst.next_start = Height(start + got)
-        self._burst.last_start = end if got else NOTHING
+        end = claim.tip.height if claim is not None else NOTHING
+        full = self._burst.begun(job, event.start, got, end, event.place)
+        if not full and not event.limited:
+            self._fault(job.peer or "", FaultReason.DRIP, f"{got} items from {event.start}, claimed up to {end}")
+        if got:
+            job.items = event.items
+        else:
+            self.window.remove(job)  # it has nothing more for us: the burst ends here
+
+    def _take_range(self, job: Job, event: ev.Fetched, got: int) -> None:
+        """Its sender claimed to have all of them. A reorganization between claim and answer explains fewer now and
+        then, so the fault is a mild one; but a peer that drips must not hold the line."""
+        if got < job.count and not event.limited:
+            self._fault(job.peer or "", FaultReason.DRIP, f"{got} of {job.count} items from {job.start}")
+        if got >= job.count or self.window.split(job, got):
+            job.items = event.items
+        else:
+            job.unassign()
 
     def _fetch_failed(self, event: ev.FetchFailed) -> None:
         job = self.window.get(event.job)
@@ -152,7 +158,7 @@ class Machine:
             return
         self.peers.released(job.peer, good=False)
         self._count_and_report(event.fault)
-        self._unassign(job)
+        job.unassign()
 
     def _validated(self, event: ev.Validated) -> None:
         job = self.window.head
@@ -164,13 +170,13 @@ class Machine:
             self._fault(job.peer or "", FaultReason.FALSE_CLAIM, f"items up to {verdict.last} as from {job.start}")
             self._stop_after(job)
         if verdict.outcome is Outcome.REJECTED:
-            self._rejected(job, verdict.reason, verdict.index)
+            self._rejected(job, verdict)
         elif verdict.outcome is Outcome.DUPLICATE:
             self._nothing_new(job)
         else:
             self._step(Trigger.VALID)
             self._unsynced += verdict.items
-            sync = self._unsynced >= SYNC_EVERY or (len(self.window) == 1 and not self._burst.more)
+            sync = self._unsynced >= self._terms.sync_every or (len(self.window) == 1 and not self._burst.more)
             if sync:
                 self._unsynced = 0
             self._out.append(fx.Commit(job.id, verdict, sync, below=job.below))
@@ -181,13 +187,11 @@ class Machine:
             self._stray(job.peer)
             self._step(Trigger.RETRY)
             return
-        if job.peer is not None:
-            self._burst.known += max(job.count, self._run_items)  # small runs take as long as full ones
-            if self._burst.known > MAX_KNOWN:
-                self._fault(job.peer, FaultReason.FALSE_CLAIM, "only sends what we have")
-                self.peers.distrust(job.peer)
-                self._give_up()
-                return
+        if job.peer is not None and self._burst.repeats(job, self._terms):
+            self._fault(job.peer, FaultReason.FALSE_CLAIM, "only sends what we have")
+            self.peers.distrust(job.peer)
+            self._give_up()
+            return
         self._burst.previous = job.peer
         self.window.pop()
         self._step(Trigger.NOTHING_NEW)
@@ -198,23 +202,24 @@ class Machine:
         for job in self.window:
             if job.peer == peer and job.items is not None:
                 job.items = None
-                self._unassign(job)
+                job.unassign()
 
-    def _rejected(self, job: Job, reason: str, index: int) -> None:
-        if reason == TOO_NEW and index > 0:
-            self._cut(job, index)
+    def _rejected(self, job: Job, verdict: Verdict) -> None:
+        reason, index = verdict.reason, verdict.index
+        if verdict.blame is Blame.CLOCK and index > 0:
+            self._cut(job, verdict)
             return
-        ruling = rule(job, reason, index, self._burst)
+        ruling = rule(job, verdict.blame, index, self._burst)
         if job.kind is JobKind.FINISH:
             self.refuted = True
             self.faults[f"checkpoint refuted: {reason}"] += 1
         elif ruling.fault is not None:
             self._fault(job.peer or "", ruling.fault, f"{reason} at {job.start + index}")
-        elif reason in NOBODYS_FAULT:
+        elif verdict.blame in (Blame.CLOCK, Blame.NOBODY):
             self.faults[reason] += 1
         self.peers.distrust(ruling.distrusted)
         job.items = None
-        self._unassign(job)
+        job.unassign()
         if job.kind is JobKind.PUSH:
             self.window.pop()
             self._step(Trigger.NOTHING_NEW)
@@ -223,12 +228,12 @@ class Machine:
         else:
             self._step(Trigger.RETRY)
 
-    def _cut(self, job: Job, index: int) -> None:
+    def _cut(self, job: Job, verdict: Verdict) -> None:
         """Ends the burst right before an item from the future; what comes before it is as good as any."""
-        job.items, job.count = (job.items or b"")[: index * self._item_size], index
+        job.items, job.count = self._terms.cut(job.items or b"", verdict.index), verdict.index
         self._stop_after(job)
         self._burst.cut = True
-        self.faults[TOO_NEW] += 1
+        self.faults[verdict.reason] += 1
         self.peers.distrust(job.peer or "")
         self._step(Trigger.RETRY)
 
@@ -294,31 +299,44 @@ class Machine:
 
     def _begin(self) -> bool:
         """Starts a burst if there is a reason for one: a better chain first, then the backfill. The other way round
-        after a lead that brought nothing: hollow claims must not hold the backfill off."""
+        after a lead that brought nothing: hollow claims must not hold the backfill off. What was pushed goes before
+        both, but not twice in a row while somebody claims more."""
+        if self._pushes and not (self._was_push and self.peers.leaders(self.tip)):
+            return self._begin_push(self._pushes.popleft())
+        self._was_push = False
         if self._fruitless:
             self._queue_below()
         lead = None if self.window else self.peers.lead(self.tip)
         if lead is not None:
-            self.window.add(JobKind.AFTER, Height(0), self._run_items)
+            self.window.add(JobKind.AFTER, Height(0), self._terms.run_items)
         elif not self.window:
             self._queue_below()
         self._fruitless = lead is not None  # until it commits something
-        if self.window:
-            self._start_burst(lead.peer if lead is not None else None)
-        return bool(self.window)
-
-    def _start_burst(self, lead: str | None) -> None:
-        self._burst = Burst(lead)
+        if not self.window:
+            return False
+        depth = self._terms.common_depth
+        self._burst = Burst(lead.peer, depth, sequential=not lead.ranged) if lead is not None else Burst()
         self._step(Trigger.NEWS)
+        return True
+
+    def _begin_push(self, push: ev.Pushed) -> bool:
+        self._was_push, self._burst = True, Burst()
+        count = self._terms.count(push.items)
+        self.window.add(JobKind.PUSH, push.start, count, peer=push.peer, items=push.items)
+        self._step(Trigger.NEWS)
+        return True
 
     def _queue_below(self) -> None:
         if not self.whole and not self.refuted:
-            queue_below(self.window, self.base, self.peers.lowest_base(self.base), self._run_items)
+            queue_below(self.window, self.base, self.peers.lowest_base(self.base), self._terms.run_items)
 
     def _fill(self) -> None:
         """Tops the window up and hands unassigned jobs out, the head first, within the pool's bound."""
-        while self._burst.more and not self.window.full:
-            self.window.add(JobKind.RANGE, *self._burst.take(self._run_items))
+        burst = self._burst
+        while burst.more and not self.window.full and not (burst.sequential and burst.place is None):
+            kind = JobKind.AFTER if burst.sequential else JobKind.RANGE
+            job = self.window.add(kind, *burst.take(self._terms.run_items))
+            job.place, burst.place = burst.place, None
         for job in self.window.unassigned():
             if self.window.in_flight() >= self._in_flight:
                 return
@@ -331,7 +349,7 @@ class Machine:
         job.peer = claim.peer
         claim.in_flight += 1
         if job.kind is JobKind.AFTER:
-            self._out.append(fx.FetchAfter(job.id, claim.peer, job.count))
+            self._out.append(fx.FetchAfter(job.id, claim.peer, job.count, job.place))
         else:
             self._out.append(fx.FetchRange(job.id, claim.peer, job.start, job.count))
 
@@ -341,16 +359,10 @@ class Machine:
             self._announce()
             return
         self._step(Trigger.EXHAUSTED)
-        claim = self.peers.get(self._burst.lead or "")
-        if claim is not None and is_ahead(claim.tip, self.tip):
-            # All that it had has been fetched and is not better than ours: its claim was hollow (or, with work
-            # unknown on one side, simply no better). It is believed again when it makes another one.
-            if claim.tip.work and self.tip.work:
-                self._fault(
-                    claim.peer, FaultReason.FALSE_CLAIM, f"claimed work {claim.tip.work:x} at {claim.tip.height}"
-                )
-            self.peers.claim(claim.peer, self.tip, claim.base)
-            claim.proven = False
+        claimed = self.peers.hollow(self._burst.lead, self.tip)
+        if claimed is not None and claimed.work and self.tip.work:
+            evidence = f"claimed work {claimed.work:x} at {claimed.height}"
+            self._fault(self._burst.lead or "", FaultReason.FALSE_CLAIM, evidence)
         self._burst = Burst()
         self._announce()
 
@@ -366,17 +378,12 @@ class Machine:
         self.peers.abandoned(self.window)
         self.window.clear()
         self._burst = Burst()
-        failures = 0 if not ours and self._good_leader() else self.failures
+        failures = 0 if not ours and self.peers.good_leader(self.tip) else self.failures
         delay = min(BACKOFF_CAP, BACKOFF_FIRST * 2 ** min(failures, 16))
         self.failures += 1
         self._timer += 1
         self._out.append(fx.CancelFetches())
         self._out.append(fx.SetTimer(self._timer, delay * (0.5 + 0.5 * self._jitter())))
-
-    def _good_leader(self) -> bool:
-        """Whether the next to lead has not failed."""
-        leaders = self.peers.leaders(self.tip)
-        return bool(leaders) and not leaders[0].failures
 
     # -- small things ----------------------------------------------------------------------------------------------
 
@@ -384,11 +391,6 @@ class Machine:
         before = self.state
         self.state = step(before, trigger)
         self.transitions[f"{before}>{self.state}"] += 1
-
-    def _unassign(self, job: Job) -> None:
-        if job.peer is not None:
-            job.tried.add(job.peer)
-        job.peer = None
 
     def _fault(self, peer: str, reason: FaultReason, evidence: str) -> None:
         self._count_and_report(RemoteFault(reason, peer, evidence))

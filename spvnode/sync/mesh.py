@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, cast
 
 import trio
 
@@ -35,12 +35,12 @@ class MeshSource:
         self._network = network
         self._mesh = mesh
 
-    async def fetch_after(self, peer: str, locator: Sequence[Hash32], count: int) -> Items | RemoteFault:
+    async def fetch_after(self, peer: str, locator: object, count: int) -> Items | RemoteFault:
         """See ``Source``."""
         mesh = self._mesh()
         if mesh is None:
             return gone(peer, self._network)
-        return items(await mesh.get_headers_by_locator(peer, self._network, tuple(locator), count))
+        return items(await mesh.get_headers_by_locator(peer, self._network, cast(Sequence[Hash32], locator), count))
 
     async def fetch_range(self, peer: str, start: Height, count: int) -> Items | RemoteFault:
         """See ``Source``."""

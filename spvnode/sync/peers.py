@@ -32,8 +32,14 @@ class PeerClaim:
     failures: int = 0
     """Fetches from it that came to nothing since its last good one."""
     in_flight: int = 0
+    ranged: bool = True
+    """Whether it can be asked by number."""
     proven: bool = False
     """What it sent was committed, and no claim of it has come to nothing since."""
+
+    def has(self, start: Height, count: int) -> bool:
+        """Whether it claims all of ``start .. start + count - 1``."""
+        return self.base <= start and self.tip.height >= start + count - 1
 
     @property
     def order(self) -> tuple[bool, int, int, str]:
@@ -58,13 +64,22 @@ class PeerTable:
         """The claim of ``peer``, or None once it has left."""
         return self._claims.get(peer)
 
-    def claim(self, peer: str, tip: Tip, base: Height) -> None:
+    def claim(self, peer: str, tip: Tip, base: Height, *, ranged: bool = True) -> None:
         """Records what a peer says it has."""
         known = self._claims.get(peer)
         if known is not None:
             known.tip, known.base = tip, base
         elif len(self._claims) < MAX_PEERS:
-            self._claims[peer] = PeerClaim(peer, tip, base, self._next_turn())
+            self._claims[peer] = PeerClaim(peer, tip, base, self._next_turn(), ranged=ranged)
+
+    def hollow(self, peer: str | None, ours: Tip) -> Tip | None:
+        """All that ``peer`` had has been fetched. Where that is not better than what we have, its claim was hollow, or
+        (with work unknown on one side) simply no better: returns it, and does not believe it until it makes another."""
+        claim = self._claims.get(peer or "")
+        if claim is None or not is_ahead(claim.tip, ours):
+            return None
+        claimed, claim.tip, claim.proven = claim.tip, ours, False
+        return claimed
 
     def left(self, peer: str) -> None:
         """Forgets a peer."""
@@ -117,19 +132,25 @@ class PeerTable:
         ahead = [c for c in self._claims.values() if c.base <= ours.height and is_ahead(c.tip, ours)]
         return sorted(ahead, key=lambda c: c.order)
 
+    def good_leader(self, ours: Tip) -> bool:
+        """Whether the next to lead has not failed."""
+        leaders = self.leaders(ours)
+        return bool(leaders) and not leaders[0].failures
+
     def holders(self, start: Height, count: int, avoid: Iterable[str] = ()) -> list[PeerClaim]:
         """Peers that claim to serve all of ``start .. start + count - 1``, the least busy first."""
         avoided = set(avoid)
         able = [
             claim
             for claim in self._claims.values()
-            if claim.base <= start and claim.tip.height >= start + count - 1 and claim.peer not in avoided
+            if claim.ranged and claim.has(start, count) and claim.peer not in avoided
         ]
         return sorted(able, key=lambda c: (c.failures, c.in_flight, c.peer))
 
     def lowest_base(self, base: Height) -> Height:
         """The lowest item that anybody serves in one piece up to ``base``; ``base`` itself when nobody goes lower."""
-        return min((c.base for c in self._claims.values() if c.base < base <= c.tip.height + 1), default=base)
+        able = (claim for claim in self._claims.values() if claim.ranged)
+        return min((c.base for c in able if c.base < base <= c.tip.height + 1), default=base)
 
 
 def is_ahead(theirs: Tip, ours: Tip) -> bool:

@@ -1,21 +1,14 @@
-"""What a broken rule says about the peer that sent it, and about the burst. The rules are the chain's; their names are
-all that is known of them."""
+"""What a broken rule says about the peer that sent it, and about the burst. The rules are the chain's, and so is whose
+doing a break of one may be (``following.Blame``); here it meets who sent what before."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from p2p.faults import FaultReason
+from spvnode.following import Blame
 from spvnode.sync.burst import Burst
 from spvnode.sync.window import Job, JobKind
-
-UNLINKED = "prev-blk-not-found"
-"""The rejection that an honest peer may earn: it is on another branch than the lead."""
-TOO_NEW = "time-too-new"
-
-NOBODYS_FAULT = frozenset({TOO_NEW, "side-branch-limit"})
-"""The item has its proof of work: our clock may be wrong, or whoever we followed before. A device that woke without the
-time, or was fed a false chain, would else discourage every honest peer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,15 +21,18 @@ class Ruling:
     ends: bool
 
 
-def rule(job: Job, reason: str, index: int, burst: Burst) -> Ruling:
-    """The run of ``job`` broke the rule ``reason`` with its item at position ``index``."""
+def rule(job: Job, blame: Blame, index: int, burst: Burst) -> Ruling:
+    """The run of ``job`` broke a rule with its item at position ``index``.
+
+    A device that woke without the time, or was fed a false chain, would discourage every honest peer if it took
+    ``CLOCK`` and ``NOBODY`` for the sender's doing."""
     sender, previous = job.peer or "", burst.previous
     ends = job.kind in (JobKind.AFTER, JobKind.FINISH) or sender == burst.lead
     if job.kind is JobKind.FINISH:
         return Ruling(None, "", ends)
-    if reason in NOBODYS_FAULT:
+    if blame in (Blame.CLOCK, Blame.NOBODY):
         return Ruling(None, sender, ends)
-    if reason != UNLINKED or index:
+    if blame is Blame.SENDER or index:
         return Ruling(FaultReason.INVALID_HEADER, sender, ends)
     if job.kind is JobKind.PUSH:  # a gossiped tip may be ahead of us
         return Ruling(None, "", ends)

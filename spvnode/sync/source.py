@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from p2p.faults import RemoteFault
 from spvnode.following import Tip
-from spvnode.types import Hash32, Height
+from spvnode.types import Height
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,13 +16,17 @@ class Items:
 
     start: Height
     items: bytes
+    limited: bool = False
+    """The peer gave what it gave and will not give more now (a rate limit): these are good, the rest is for later."""
+    place: object = None
+    """For a peer that cannot be asked by number: the locator that its next items follow."""
 
 
 class Source(Protocol):
     """Asks peers and tells them. Deadlines are the driver's: every call may be cancelled at any time."""
 
-    async def fetch_after(self, peer: str, locator: Sequence[Hash32], count: int) -> Items | RemoteFault:
-        """Up to ``count`` items after the last locator hash that is on the peer's chain."""
+    async def fetch_after(self, peer: str, locator: object, count: int) -> Items | RemoteFault:
+        """Up to ``count`` items after the place that ``locator`` tells: the chain's own, or an earlier reply's."""
 
     async def fetch_range(self, peer: str, start: Height, count: int) -> Items | RemoteFault:
         """``count`` items from ``start``, fewer only at the peer's tip."""

@@ -1,7 +1,7 @@
 """The ordered window of jobs: fetched in any order and by several peers, released strictly in order.
 
-Bounded by ``MAX_WINDOW`` jobs, so by MAX_WINDOW * ``machine.RUN_ITEMS`` * item size bytes of replies (5.2 MB for
-Bitcoin headers), whatever the peers do.
+Bounded by ``MAX_JOBS`` jobs, and in bytes by ``MAX_WINDOW`` * ``following.Terms.run_items`` items (5.2 MB of Bitcoin
+headers, 7 MB of Ethereum's updates), whatever the peers do.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from spvnode.types import Height
 MAX_WINDOW = 8
 """Jobs fetched or waiting to be fetched but not yet committed: twice the default in flight, so that a slow head job
 does not idle the pool."""
+MAX_JOBS = 2 * MAX_WINDOW
+"""Jobs at all: a reply that came short splits its job in two, and in a full window at most so often."""
 MAX_ATTEMPTS = 4
 """Peers that are tried for one job before the whole burst is given up."""
 
@@ -42,11 +44,19 @@ class Job:
     """Who was asked and has not failed; for a finished job, who sent it."""
     items: bytes | None = None
     tried: set[str] = field(default_factory=set)
+    place: object = None
+    """For AFTER: the locator to ask after; None for the chain's own."""
 
     @property
     def below(self) -> bool:
         """Whether it is part of the backfill."""
         return self.kind in (JobKind.BELOW, JobKind.FINISH)
+
+    def unassign(self) -> None:
+        """Whoever was asked, or sent it, is not asked again."""
+        if self.peer is not None:
+            self.tried.add(self.peer)
+        self.peer = None
 
 
 class Window:
@@ -84,6 +94,22 @@ class Window:
     def get(self, job_id: int) -> Job | None:
         """The job of that number, or None when it was given up."""
         return next((job for job in self._jobs if job.id == job_id), None)
+
+    def split(self, job: Job, got: int) -> bool:
+        """``job`` got its first ``got`` items only. The rest becomes a job of its own, for others than who sent these.
+        False where all of it has to be asked for again: there is no room, or it is read from its far end."""
+        if not got or job.kind is not JobKind.RANGE or len(self._jobs) >= MAX_JOBS:
+            return False
+        tried = {*job.tried, job.peer or ""}
+        rest = Job(self._next_id, job.kind, Height(job.start + got), job.count - got, tried=tried)
+        self._next_id += 1
+        self._jobs.insert(self._jobs.index(job) + 1, rest)
+        job.count = got
+        return True
+
+    def remove(self, job: Job) -> None:
+        """Takes one out, wherever it is."""
+        self._jobs.remove(job)
 
     def pop(self) -> Job:
         """Takes the head out."""

@@ -14,7 +14,7 @@ from spvnode.bitcoin.header import Header
 from spvnode.sync import events as ev
 from spvnode.sync.machine import IN_FLIGHT
 from spvnode.sync.table import State
-from spvnode.sync.window import MAX_WINDOW
+from spvnode.sync.window import MAX_JOBS
 from spvnode.types import Height
 
 SEEDS = 400 if os.environ.get("SPVNODE_TEST_PROFILE") == "fuzz" else 40
@@ -62,7 +62,7 @@ def test_the_honest_chain_is_reached_whatever_happens(seed: int) -> None:
     assert tip_of(world.chain) == tip_of(honest.chain)
     assert "honest" in world.peers
     assert world.most_in_flight <= IN_FLIGHT
-    assert world.most_window <= MAX_WINDOW
+    assert world.most_window <= MAX_JOBS
 
 
 @pytest.mark.parametrize("seed", range(10))

@@ -26,11 +26,11 @@ from p2p.faults import FaultReason
 from spvnode.bitcoin.branches import Limits
 from spvnode.bitcoin.header import Header
 from spvnode.bitcoin.params import REGTEST
-from spvnode.bitcoin.stored import StoredChain
+from spvnode.bitcoin.stored import RUN_ITEMS, StoredChain
 from spvnode.following import Tip
 from spvnode.sync import events as ev
 from spvnode.sync.effects import FetchAfter, FetchRange
-from spvnode.sync.machine import BACKOFF_CAP, RUN_ITEMS
+from spvnode.sync.machine import BACKOFF_CAP
 from spvnode.sync.source import Items
 from spvnode.sync.table import State
 from spvnode.types import Height, Work

@@ -20,7 +20,7 @@ from spvnode.sync.effects import FetchRange
 from spvnode.sync.machine import BACKOFF_CAP, IN_FLIGHT
 from spvnode.sync.source import Items
 from spvnode.sync.table import TRANSITIONS, State
-from spvnode.sync.window import MAX_WINDOW
+from spvnode.sync.window import MAX_JOBS
 from spvnode.types import Hash32, Height, Work
 
 LENGTH = 6_000
@@ -157,7 +157,7 @@ def test_one_peer_from_genesis_to_tip() -> None:
     assert world.machine.failures == 0
     assert not world.machine.faults
     assert world.most_in_flight == IN_FLIGHT
-    assert world.most_window <= MAX_WINDOW
+    assert world.most_window <= MAX_JOBS
 
 
 def test_ranges_are_spread_over_all_peers() -> None:
@@ -199,7 +199,7 @@ def test_one_honest_peer_among_eight_wins(seed: int) -> None:
     world.run(until=2_000, done=lambda: synced(world))
     assert tip_of(world.chain) == tip_of(honest_chain())
     assert world.most_in_flight <= IN_FLIGHT
-    assert world.most_window <= MAX_WINDOW
+    assert world.most_window <= MAX_JOBS
     assert any(name.startswith("Peer") for name in world.peers), "the honest peer was dropped"
 
 

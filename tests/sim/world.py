@@ -11,7 +11,7 @@ import heapq
 import random
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from p2p.faults import FaultReason, RemoteFault
 from p2p.score import POINTS, THRESHOLD
@@ -80,7 +80,12 @@ class World:
         """What this node takes for the time."""
         self.chain = chain
         self.machine = Machine(
-            chain.tip, chain.base, whole=chain.whole, jitter=self.rng.random, in_flight=in_flight, run_items=run_items
+            chain.tip,
+            chain.base,
+            whole=chain.whole,
+            terms=replace(chain.terms, run_items=run_items),
+            jitter=self.rng.random,
+            in_flight=in_flight,
         )
         self.peers: dict[str, Peer] = {}
         self.scores: Counter[str] = Counter()
@@ -158,7 +163,7 @@ class World:
             self.at(0.0, lambda: self.deliver(ask, fault))
             return
         peer.asked[type(ask).__name__] += 1
-        delay, reply = peer.answer(ask, self.chain.locator(), self.rng)
+        delay, reply = peer.answer(ask, getattr(ask, "place", None) or self.chain.locator(), self.rng)
         if reply is None or delay > DEADLINE:
             delay, reply = DEADLINE, RemoteFault(FaultReason.TIMEOUT, ask.peer, "no reply")
         self.at(delay, lambda: self.deliver(ask, reply))
@@ -170,7 +175,7 @@ class World:
         if isinstance(reply, RemoteFault):
             self.post(ev.FetchFailed(ask.job, reply))
         else:
-            self.post(ev.Fetched(ask.job, reply.start, reply.items))
+            self.post(ev.Fetched(ask.job, reply.start, reply.items, reply.limited, reply.place))
 
     def validate(self, effect: fx.Validate) -> None:
         chain = self.chain
