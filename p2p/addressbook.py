@@ -49,6 +49,7 @@ class Source(StrEnum):
     IDENTIFY = "identify"
     """A peer that connected to us says it listens there."""
     MDNS = "mdns"
+    DISCV5 = "discv5"
 
 
 class Entry(msgspec.Struct, forbid_unknown_fields=True):

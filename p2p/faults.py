@@ -53,6 +53,14 @@ class FaultReason(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Malformed:
+    """Bytes that are no message, and why: what a codec knows of a fault, before it is known whose it is."""
+
+    reason: FaultReason
+    evidence: str
+
+
+@dataclass(frozen=True, slots=True)
 class RemoteFault:
     """One fault of one peer.
 
@@ -70,3 +78,8 @@ class RemoteFault:
     def __post_init__(self) -> None:
         line = "".join(c if c.isprintable() else "?" for c in self.evidence[:MAX_EVIDENCE])
         object.__setattr__(self, "evidence", line)
+
+
+def gone(peer: str, network: str, what: str) -> RemoteFault:
+    """There is no session with ``peer`` (any more): nobody's offence, so scored already."""
+    return RemoteFault(FaultReason.DISCONNECTED, peer, what, network, scored=True)

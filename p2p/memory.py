@@ -28,12 +28,14 @@ from p2p.memory_stream import Link, MemoryStream, stream_pair
 from p2p.port import (
     ConnectionInfo,
     DialFailed,
+    IdentifiedCallback,
     MessageCallback,
     PeerCallback,
     PortError,
     StreamHandler,
     StreamRefused,
     Validator,
+    content_id,
 )
 
 DIAL_TIMEOUT_S: Final = 10.0
@@ -70,6 +72,8 @@ class _Connection:
     traffic: dict[str, tuple[int, int]] = field(default_factory=dict)
     """Bytes in and out, by host."""
     streams: list[MemoryStream] = field(default_factory=list)
+    protocols: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """What each host, by peer id, has said that it serves."""
 
     def other(self, host: MemoryHost) -> MemoryHost:
         return self.listener if host is self.dialer else self.dialer
@@ -144,6 +148,7 @@ class MemoryHost:
         self._nursery = nursery
         self._handlers: dict[str, StreamHandler] = {}
         self._callbacks: list[PeerCallback] = []
+        self._identified: list[IdentifiedCallback] = []
         self._connections: dict[str, _Connection] = {}
         self._topics: dict[str, tuple[Validator, MessageCallback]] = {}
         self._seen: OrderedDict[bytes, None] = OrderedDict()
@@ -172,7 +177,7 @@ class MemoryHost:
         self.attach(remote, connection)
         return peer
 
-    async def open_stream(self, peer: str, protocol: str) -> MemoryStream:
+    async def open_stream(self, peer: str, protocol: str | Sequence[str]) -> MemoryStream:
         """See ``Host``."""
         connection = self._connections.get(peer)
         if connection is None:
@@ -182,21 +187,26 @@ class MemoryHost:
         if not passed or self._connections.get(peer) is not connection:
             raise StreamRefused("timed out" if not passed else "connection lost")
         remote = connection.other(self)
-        handler = remote.handler(protocol)
-        if handler is None:
-            raise StreamRefused(f"protocol {protocol} is not supported")
+        wanted = (protocol,) if isinstance(protocol, str) else protocol
+        agreed = next((one for one in wanted if one in remote.protocols), None)
+        if agreed is None:
+            raise StreamRefused(f"remote has none of {', '.join(wanted)}")
         ours, theirs = stream_pair(
             connection.link,
+            agreed,
             (self.peer_id, partial(connection.count, self.peer_id)),
             (remote.peer_id, partial(connection.count, remote.peer_id)),
         )
         connection.streams = [s for s in connection.streams if not s.dead] + [ours, theirs]
-        remote.serve(handler, theirs)
+        remote.serve(theirs)
         return ours
 
     def handle(self, protocol: str, handler: StreamHandler) -> None:
         """See ``Host``."""
+        new = protocol not in self._handlers
         self._handlers[protocol] = handler
+        for connection in self._connections.values() if new else ():
+            self._nursery.start_soon(self._identify, connection)
 
     async def disconnect(self, peer: str) -> None:
         """See ``Host``."""
@@ -207,6 +217,10 @@ class MemoryHost:
         """See ``Host``."""
         self._callbacks.append(callback)
 
+    def on_identified(self, callback: IdentifiedCallback) -> None:
+        """See ``Host``."""
+        self._identified.append(callback)
+
     async def publish(self, topic: str, data: bytes) -> None:
         """See ``Host``."""
         await trio.lowlevel.checkpoint()
@@ -216,6 +230,10 @@ class MemoryHost:
     def subscribe(self, topic: str, validator: Validator, on_message: MessageCallback) -> None:
         """See ``Host``."""
         self._topics[topic] = (validator, on_message)
+
+    def unsubscribe(self, topic: str) -> None:
+        """See ``Host``."""
+        self._topics.pop(topic, None)
 
     def connections(self) -> list[ConnectionInfo]:
         """See ``Host``."""
@@ -230,6 +248,7 @@ class MemoryHost:
             inbound=connection.listener is self,
             opened_at=connection.opened_at,
             listen_addrs=tuple(remote.addrs),
+            protocols=connection.protocols.get(peer, ()),
             bytes_in=received,
             bytes_out=sent,
         )
@@ -240,14 +259,29 @@ class MemoryHost:
 
     # What the other ends of the simulation call.
 
-    def handler(self, protocol: str) -> StreamHandler | None:
-        """Who serves ``protocol`` here."""
-        return self._handlers.get(protocol)
+    @property
+    def protocols(self) -> tuple[str, ...]:
+        """What is served here."""
+        return tuple(sorted(self._handlers))
 
     def attach(self, remote: MemoryHost, connection: _Connection) -> None:
         """A connection with ``remote`` stands."""
         self._connections[remote.peer_id] = connection
         self._tell(remote.peer_id, True, connection)
+        self._nursery.start_soon(self._identify, connection)
+
+    async def _identify(self, connection: _Connection) -> None:
+        """Tell the other end what we serve."""
+        protocols = self.protocols
+        if await _passes(connection.link, 1):
+            connection.other(self).identified(self.peer_id, connection, protocols)
+
+    def identified(self, peer: str, connection: _Connection, protocols: tuple[str, ...]) -> None:
+        """The other end of a connection has said what it serves."""
+        if self._connections.get(peer) is connection:
+            connection.protocols[peer] = protocols
+            for callback in self._identified:
+                callback(peer)
 
     def lose(self, peer: str) -> None:
         """Both ends of the connection to ``peer``, if there is one, are told that it is gone."""
@@ -269,9 +303,9 @@ class MemoryHost:
         for callback in self._callbacks:
             callback(peer, connected, self._addr_of(connection), connection.listener is self)
 
-    def serve(self, handler: StreamHandler, stream: MemoryStream) -> None:
-        """Run a handler on the accepting end of a stream."""
-        self._nursery.start_soon(self._serve, handler, stream)
+    def serve(self, stream: MemoryStream) -> None:
+        """Run the handler of the stream's protocol on its accepting end."""
+        self._nursery.start_soon(self._serve, self._handlers[stream.protocol], stream)
 
     async def _serve(self, handler: StreamHandler, stream: MemoryStream) -> None:
         try:
@@ -291,7 +325,7 @@ class MemoryHost:
 
     def _see(self, topic: str, data: bytes) -> bool:
         """True the first time."""
-        message_id = hashlib.sha256(topic.encode() + data).digest()[:20]
+        message_id = content_id(topic, data)
         if message_id in self._seen:
             return False
         self._seen[message_id] = None

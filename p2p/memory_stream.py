@@ -133,8 +133,11 @@ class _Half:
 class MemoryStream:
     """One end of a stream; see ``p2p.port.Stream``. ``count(received, sent)`` hears of every payload byte."""
 
-    def __init__(self, peer: str, inward: _Half, outward: _Half, count: Callable[[int, int], None]) -> None:
+    def __init__(
+        self, peer: str, protocol: str, inward: _Half, outward: _Half, count: Callable[[int, int], None]
+    ) -> None:
         self.peer = peer
+        self.protocol = protocol
         self._in = inward
         self._out = outward
         self._count = count
@@ -192,12 +195,13 @@ class MemoryStream:
 
 def stream_pair(
     link: Link,
+    protocol: str,
     opener: tuple[str, Callable[[int, int], None]],
     acceptor: tuple[str, Callable[[int, int], None]],
 ) -> tuple[MemoryStream, MemoryStream]:
-    """Both ends of a new stream; each argument is the (peer id, byte counter) of one host."""
+    """Both ends of a new stream of ``protocol``; the last two are the (peer id, byte counter) of one host each."""
     forth, back = _Half(link, opener[0]), _Half(link, acceptor[0])
     return (
-        MemoryStream(acceptor[0], back, forth, opener[1]),
-        MemoryStream(opener[0], forth, back, acceptor[1]),
+        MemoryStream(acceptor[0], protocol, back, forth, opener[1]),
+        MemoryStream(opener[0], protocol, forth, back, acceptor[1]),
     )

@@ -12,10 +12,21 @@ turns every error of its library into one of them.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeAlias, runtime_checkable
+from typing import Final, Literal, Protocol, TypeAlias, runtime_checkable
+
+YAMUX: Final = "/yamux/1.0.0"
+MPLEX: Final = "/mplex/6.7.0"
+"""Stream multiplexers, by protocol id (libp2p specs, yamux/README.md and mplex/README.md)."""
+
+KeyType: TypeAlias = Literal["ed25519", "secp256k1"]
+"""Kind of an identity key (libp2p specs, peer-ids/peer-ids.md, "Key Types")."""
+
+MessageId: TypeAlias = Callable[[str, bytes], bytes]
+"""(topic, data) of a gossip message -> its id: the same for everybody who sends the same."""
 
 
 class PortError(Exception):
@@ -54,6 +65,10 @@ class Stream(Protocol):
     def peer(self) -> str:
         """Peer id of the remote, proven by the handshake."""
 
+    @property
+    def protocol(self) -> str:
+        """What both sides agreed to speak on it."""
+
     async def read_exactly(self, count: int) -> bytes:
         """Return exactly ``count`` bytes (the caller bounds it); raise StreamClosed when the stream
         ends first.
@@ -69,8 +84,11 @@ class Stream(Protocol):
         """
 
     async def close(self) -> None:
-        """Finish our direction after what was written. Never raises a PortError, never waits for
-        the remote long."""
+        """Finish our direction after what was written; what the remote still sends can be read, so that a request
+        may end before its response begins. Never raises a PortError, never waits for the remote long.
+
+        A stream that its remote leaves open and silent after that is reset by the host in the end.
+        """
 
     async def reset(self) -> None:
         """Drop both directions at once. Never raises a PortError, never waits for the remote."""
@@ -90,10 +108,55 @@ class ConnectionInfo:
     """What the remote calls its software (libp2p identify); empty until known. Untrusted."""
     listen_addrs: tuple[str, ...] = ()
     """What the remote says it listens on (libp2p identify), full multiaddrs; empty until known. Untrusted."""
+    protocols: tuple[str, ...] = ()
+    """What the remote says it serves (libp2p identify, and identify push); empty until known. Untrusted, bounded."""
     bytes_in: int = 0
     """Stream payload bytes read from it."""
     bytes_out: int = 0
     """Stream payload bytes written to it."""
+
+
+def content_id(topic: str, data: bytes) -> bytes:
+    """First 20 bytes of SHA-256 over topic, the byte ``|``, and data: the id of a message in the mesh."""
+    return hashlib.sha256(topic.encode() + b"|" + data).digest()[:20]
+
+
+@dataclass(frozen=True, slots=True)
+class GossipProfile:
+    """How a host gossips: one set of rules for all its topics. The defaults are the mesh's own (libp2p specs,
+    gossipsub-v1.0, "Parameters"); where None stands, the host's own limit counts. Times in seconds, sizes in bytes."""
+
+    degree: int = 6
+    """Peers in the mesh of a topic (D)."""
+    degree_low: int = 4
+    """Fewer ask for more (D_low)."""
+    degree_high: int = 12
+    """More are pruned (D_high)."""
+    degree_lazy: int = 6
+    """Peers outside the mesh told of messages in each heartbeat, or a quarter of them if that is more (D_lazy)."""
+    heartbeat: float = 1.0
+    """Between two rounds of mesh upkeep (heartbeat_interval)."""
+    history: int = 5
+    """Heartbeats for which a message can be asked for (mcache_len)."""
+    history_gossip: int = 3
+    """Heartbeats for which it is offered (mcache_gossip)."""
+    message_id: MessageId = content_id
+    """Names a message; called a few times for every message of our topics that peers send, whatever it holds: it must
+    bound its own work, and not raise."""
+    max_message: int | None = None
+    """Longest message as it is on the wire; longer ones are dropped."""
+    max_rpc: int | None = None
+    """Longest RPC frame; a longer one costs the sender its stream."""
+    topics: Callable[[str], bool] | None = None
+    """Which topics that peers follow are worth remembering; None: all. Upstream remembers a hundred of each peer,
+    and who follows more would be taken to follow what it named first."""
+    rate: float | None = None
+    burst: int | None = None
+    """Frames, messages and subscriptions a second taken from one peer."""
+
+
+MESH_GOSSIP: Final = GossipProfile()
+"""The mesh's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +169,11 @@ class HostConfig:
     """Multiaddrs to listen on; empty: dial only."""
     max_connections: int = 64
     """All connections, in and out."""
+    key_type: KeyType = "ed25519"
+    """Of the key to make, and to expect in the file. Beacon nodes and their ENRs use secp256k1."""
+    muxers: tuple[str, ...] = (YAMUX,)
+    """Stream multiplexers: offered in this order when we dial, any of them taken from who dials us."""
+    gossip: GossipProfile = MESH_GOSSIP
 
 
 StreamHandler: TypeAlias = Callable[[Stream], Awaitable[None]]
@@ -115,8 +183,11 @@ raises."""
 PeerCallback: TypeAlias = Callable[[str, bool, str, bool], None]
 """(peer, connected, addr, inbound), on the trio thread, before any handler sees a stream of that peer."""
 
+IdentifiedCallback: TypeAlias = Callable[[str], None]
+"""(peer), on the trio thread: what ``connections`` has of its agent, addresses and protocols is new."""
+
 Validator: TypeAlias = Callable[[str, bytes], bool]
-"""(forwarding peer, data) -> relay and deliver it? Quick and synchronous."""
+"""(forwarding peer, data) -> relay and deliver it? Quick and synchronous. False costs the forwarder nothing here."""
 
 MessageCallback: TypeAlias = Callable[[str, bytes], None]
 """(forwarding peer, data) of a gossip message that its validator let pass, once per message id. Must not
@@ -141,9 +212,9 @@ class Host(Protocol):
         Raise DialFailed. Bounded in time by the host.
         """
 
-    async def open_stream(self, peer: str, protocol: str) -> Stream:
-        """Open a stream to a connected peer and agree on ``protocol``; raise StreamRefused. Bounded
-        in time."""
+    async def open_stream(self, peer: str, protocol: str | Sequence[str]) -> Stream:
+        """Open a stream to a connected peer and agree on ``protocol``, or on the first of several that the peer has
+        (``Stream.protocol`` tells which); raise StreamRefused. Bounded in time."""
 
     def handle(self, protocol: str, handler: StreamHandler) -> None:
         """Serve ``protocol`` from now on, one task per inbound stream; the stream is closed when
@@ -159,12 +230,19 @@ class Host(Protocol):
         (``connections`` has them).
         """
 
+    def on_identified(self, callback: IdentifiedCallback) -> None:
+        """Call ``callback`` each time when a peer has said who it is and what it serves: once after it connected,
+        and again when it tells of a change. Never for a peer that says nothing; callbacks add up."""
+
     async def publish(self, topic: str, data: bytes) -> None:
-        """Send a gossip message (no author, no signature; id: first 20 bytes of SHA-256 over topic, ``|``, data).
-        Nobody there: no error."""
+        """Send a gossip message (no author, no signature; id: ``GossipProfile.message_id``). Nobody there: no
+        error."""
 
     def subscribe(self, topic: str, validator: Validator, on_message: MessageCallback) -> None:
-        """Join a gossip topic. Our own messages do not come back."""
+        """Join a gossip topic, at any time. Our own messages do not come back. Again: the new functions count."""
+
+    def unsubscribe(self, topic: str) -> None:
+        """Leave a gossip topic; not joined: nothing happens. No message of it is delivered after this call."""
 
     def connections(self) -> list[ConnectionInfo]:
         """Every live connection, one per peer."""

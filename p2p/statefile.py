@@ -20,29 +20,31 @@ log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 
-def load(path: Path, kind: type[T]) -> T | None:
-    """The file's content as ``kind`` (a msgspec Struct), or None when it is missing or damaged.
+def load(path: Path, kind: type[T], limit: int = MAX_FILE) -> T | None:
+    """The file's content as ``kind`` (a msgspec Struct), or None when it is missing or damaged, or has more
+    than ``limit`` bytes.
 
     A damaged file is renamed to ``<name>.damaged-1`` (older ones move up) and logged; the node goes on
     without it. OSError other than a missing file is ours, and raised.
     """
     try:
         with path.open("rb") as file:
-            data = file.read(MAX_FILE + 1)
+            data = file.read(limit + 1)
     except FileNotFoundError:
         return None
     try:
-        if len(data) > MAX_FILE:
-            raise msgspec.ValidationError(f"larger than {MAX_FILE} bytes")
+        if len(data) > limit:
+            raise msgspec.ValidationError(f"larger than {limit} bytes")
         return msgspec.json.decode(data, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:  # DecodeError covers ValidationError
         log.warning("state file damaged, set aside", path=str(path), problem=str(error), kept=str(_set_aside(path)))
         return None
 
 
-def save(path: Path, content: msgspec.Struct) -> None:
-    """Replace the file: write beside it, fsync, rename, fsync the folder. Mode 0600. Raises OSError."""
-    data = msgspec.json.format(msgspec.json.encode(content), indent=1)
+def save(path: Path, content: msgspec.Struct, indent: int = 1) -> None:
+    """Replace the file: write beside it, fsync, rename, fsync the folder. Mode 0600. Raises OSError. A big file has
+    no use for ``indent`` and says -1."""
+    data = msgspec.json.format(msgspec.json.encode(content), indent=indent)
     beside = path.with_name(path.name + ".new")
     descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with open(descriptor, "wb") as file:

@@ -30,7 +30,7 @@ def open_host(
     """Run a host as long as the context lasts: ``async with open_host(HostConfig(path)) as host``.
 
     ``agent`` is what identify tells others about us. ``without`` names fences to leave out: for the tests that show
-    what each one is for. Entering raises IdentityError or ListenError.
+    what each one is for. Entering raises IdentityError or ListenError (and ValueError: a multiplexer that is none).
     """
     from p2p.host.host import run_host  # noqa: PLC0415 - see above
 

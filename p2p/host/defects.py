@@ -19,6 +19,7 @@ class Defect:
 
 
 _YAMUX = "stream_muxer/yamux/yamux.py"
+_MPLEX = "stream_muxer/mplex/mplex.py"
 _CONN = "network/connection/swarm_connection.py"
 
 DEFECTS: dict[str, tuple[Defect, ...]] = {
@@ -132,6 +133,39 @@ DEFECTS: dict[str, tuple[Defect, ...]] = {
             "stream_muxer/muxer_multistream.py:143",
             "yamux_conn = Yamux(",
             "the class is named here: another one given as muxer_opt is ignored",
+        ),
+    ),
+    "mplex": (
+        Defect(
+            _MPLEX + ":348",
+            "mplex_stream = await self._initialize_stream(stream_id, message.decode())",
+            "a stream name that is not UTF-8 raises out of the read loop, and all connections end",
+        ),
+        Defect(_MPLEX + ":194", "self.streams[stream_id] = stream", "a remote may open any number of streams"),
+        Defect(
+            _MPLEX + ":385",
+            "await send_channel.send(chunk)",
+            "a stream that nobody reads stops all others of its connection, for 5 s each time",
+        ),
+        Defect(
+            _MPLEX + ":142",
+            "await self.handle_incoming()",
+            "reading is all that a connection does: a vanished remote is never noticed",
+        ),
+        Defect(
+            _MPLEX + ":249",
+            "await self.secured_conn.write(_bytes)",
+            "a writer waits without end for a remote that does not read, and with it whoever closes the connection",
+        ),
+        Defect(
+            _MPLEX + ":281",
+            "header = await decode_uvarint_from_stream(self.secured_conn)",
+            "each header is read byte by byte, each byte through five coroutines",
+        ),
+        Defect(
+            "stream_muxer/mplex/mplex_stream.py:276",
+            'raise TimeoutError("Timeout while trying to close the stream")',
+            "closing a stream raises what no caller of a multiplexer expects",
         ),
     ),
     "listener": (

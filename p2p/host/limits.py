@@ -83,6 +83,12 @@ class Limits:
     stream_window_max: int = 2 * 1024 * KIB
     """Unread bytes of one stream. It begins with 256 KiB, which Yamux fixes, and grows to this while our own reader
     keeps up: 40 MB/s at 50 ms round trip. A remote alone cannot make it grow."""
+    mplex_stream_unread: int = 1024 * KIB
+    """Unread bytes of one mplex stream, which has no window: beyond it, give or take one Noise message of 64 KiB, the
+    connection is not read until our reader has caught up. A whole light-client response of 32 updates fits."""
+    mplex_patience: float = 5.0
+    """For that reader to read anything; then its stream is reset, and the connection read on (go-mplex waits as
+    long)."""
     unread_per_connection: int = 8 * 1024 * KIB
     """Unread bytes over all streams of one connection; beyond it the connection is closed."""
     unread_total: int = 32 * 1024 * KIB
@@ -101,6 +107,8 @@ class Limits:
     a peer may replay its window of five seconds."""
     gossip_control: int = 64
     """Message ids, grafts and prunes taken from one RPC; the rest is dropped."""
+    gossip_subscriptions: int = 1024
+    """Subscriptions looked at in one RPC; the rest is dropped. A beacon node follows some 250 topics."""
     gossip_seen: int = 4096
     """Message ids remembered, so that a message is taken once. Only validated messages enter."""
 
@@ -109,6 +117,11 @@ class Limits:
     """Longest identify reply; ours has 500 bytes, a full go-libp2p node's about 2 KB."""
     identify_addrs: int = 16
     """Listen addresses kept of what a peer says."""
+    identify_protocols: int = 256
+    """Protocols kept of what a peer says it serves; a full beacon node lists about 60."""
+    identify_push_rate: float = 0.2
+    identify_push_burst: int = 16
+    """Updates a second that a peer may push about itself; more are refused."""
     ping_pause: float = 0.05
     """After each reply on a ping stream: bounds what a ping flood costs."""
 

@@ -1,7 +1,8 @@
-"""Yamux frames on their way out, packed so that each data frame is one Noise message. No I/O, no libp2p.
+"""Frames of a multiplexer on their way out, packed so that each data frame is one Noise message. No I/O, no libp2p.
 
-Frame layout: hashicorp/yamux spec.md. Upstream writes 64 KiB frames (stream_muxer/yamux/yamux.py:150), a little more
-than fits into a Noise message, so that each takes two messages and two system calls.
+Frame layout of Yamux: hashicorp/yamux spec.md; of mplex: ``mplex_frames``. Upstream writes 64 KiB frames
+(stream_muxer/yamux/yamux.py:150), a little more than fits into a Noise message, so that each takes two messages and two
+system calls.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ class Kind(IntEnum):
     GO_AWAY = 3
 
 
-class Outbox:
+class FrameQueue:
     """Replies go before stream frames; stream frames keep their order."""
 
     def __init__(self, max_replies: int) -> None:
@@ -45,25 +46,17 @@ class Outbox:
     def __bool__(self) -> bool:
         return bool(self._replies or self._frames)
 
-    def reply(self, kind: Kind, flags: int, stream_id: int, value: int) -> bool:
+    def put_reply(self, frame: bytes) -> bool:
         """Queue a frame that cannot wait for room. False: the remote does not take the ones before it."""
         if len(self._replies) >= self._max_replies:
             return False
-        self._replies.append(HEADER.pack(0, kind, flags, stream_id, value))
+        self._replies.append(frame)
         return True
 
-    def data(self, stream_id: int, payload: memoryview) -> None:
-        """Queue at most MAX_PAYLOAD bytes; the caller watches ``payload``."""
-        self._frames.append((HEADER.pack(0, Kind.DATA, 0, stream_id, len(payload)), payload))
+    def put(self, header: bytes, payload: memoryview = NO_PAYLOAD) -> None:
+        """Queue a frame of at most MAX_PLAINTEXT bytes behind all others; the caller watches ``payload``."""
+        self._frames.append((header, payload))
         self.payload += len(payload)
-
-    def end_stream(self, flag: int, stream_id: int) -> None:
-        """Queue FIN or RST behind what the stream has written: last words are worth hearing."""
-        self._frames.append((HEADER.pack(0, Kind.WINDOW_UPDATE, flag, stream_id, 0), NO_PAYLOAD))
-
-    def go_away(self) -> None:
-        """Queue the end of the connection behind everything."""
-        self._frames.append((HEADER.pack(0, Kind.GO_AWAY, 0, 0, GO_AWAY_NORMAL), NO_PAYLOAD))
 
     def take(self) -> list[bytes]:
         """Remove about BATCH bytes of frames; return them as messages of at most MAX_PLAINTEXT bytes."""
@@ -82,3 +75,23 @@ class Outbox:
             self.payload -= len(payload)
         messages.append(b"".join(parts))
         return messages
+
+
+class Outbox(FrameQueue):
+    """Of Yamux."""
+
+    def reply(self, kind: Kind, flags: int, stream_id: int, value: int) -> bool:
+        """Queue a frame that cannot wait for room. False: the remote does not take the ones before it."""
+        return self.put_reply(HEADER.pack(0, kind, flags, stream_id, value))
+
+    def data(self, stream_id: int, payload: memoryview) -> None:
+        """Queue at most MAX_PAYLOAD bytes."""
+        self.put(HEADER.pack(0, Kind.DATA, 0, stream_id, len(payload)), payload)
+
+    def end_stream(self, flag: int, stream_id: int) -> None:
+        """Queue FIN or RST behind what the stream has written: last words are worth hearing."""
+        self.put(HEADER.pack(0, Kind.WINDOW_UPDATE, flag, stream_id, 0))
+
+    def go_away(self) -> None:
+        """Queue the end of the connection behind everything."""
+        self.put(HEADER.pack(0, Kind.GO_AWAY, 0, 0, GO_AWAY_NORMAL))

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final, TypeAlias
 
-from p2p.faults import FaultReason
+from p2p.faults import FaultReason, Malformed
 
 HEADER_SIZE: Final = 80
 """Bytes of one block header."""
@@ -162,14 +162,6 @@ class Prefix:
     type: FrameType
     request_id: int
     payload_size: int
-
-
-@dataclass(frozen=True, slots=True)
-class Malformed:
-    """Bytes that are no message, and why."""
-
-    reason: FaultReason
-    evidence: str
 
 
 def _bad(evidence: str) -> Malformed:

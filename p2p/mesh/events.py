@@ -1,21 +1,14 @@
-"""What the mesh tells the node, in a queue that no peer can fill.
-
-Publishing never blocks, because the reader task of a session publishes and must go on reading; so news is
-folded instead: of tips only the latest of each (peer, network) is kept, and a peer that comes and goes
-unseen leaves nothing. At most four events wait per (peer, network); their number is bounded by the host's
-connections.
+"""What the mesh tells the node, in a queue that no peer can fill: of tips only the latest of each (peer, network) is
+kept, and a peer that comes and goes unseen leaves nothing. The number of peers is bounded by the host's connections.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import TypeAlias
 
-import trio
-
 from p2p.mesh.codec import Hello
+from p2p.news import News
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,52 +52,13 @@ class TipGossip:
 
 
 MeshEvent: TypeAlias = PeerUp | PeerDown | PeerTip | TipGossip
-_Key: TypeAlias = tuple[str, str]
 
 
-class EventQueue:
-    """One consumer: ``receive``, ``receive_nowait`` or ``async for``. Never ends."""
+class EventQueue(News[MeshEvent]):
+    """See ``News``; at most four events wait per (peer, network)."""
 
     def __init__(self) -> None:
-        self._waiting: OrderedDict[_Key, list[MeshEvent]] = OrderedDict()
-        self._some = trio.Event()
-
-    def __len__(self) -> int:
-        return sum(map(len, self._waiting.values()))
-
-    def publish(self, event: MeshEvent) -> None:
-        key = (event.peer, event.network)
-        events = _folded(self._waiting.get(key, []), event)
-        if events:
-            self._waiting[key] = events
-            self._some.set()
-        else:
-            self._waiting.pop(key, None)
-
-    def receive_nowait(self) -> MeshEvent | None:
-        """The next event, fair between peers; None when nothing waits."""
-        if not self._waiting:
-            return None
-        key, events = next(iter(self._waiting.items()))
-        event = events.pop(0)
-        if events:
-            self._waiting.move_to_end(key)
-        else:
-            del self._waiting[key]
-        return event
-
-    async def receive(self) -> MeshEvent:
-        while True:
-            await trio.lowlevel.checkpoint()
-            event = self.receive_nowait()
-            if event is not None:
-                return event
-            self._some = trio.Event()
-            await self._some.wait()
-
-    async def __aiter__(self) -> AsyncIterator[MeshEvent]:
-        while True:
-            yield await self.receive()
+        super().__init__(lambda event: (event.peer, event.network), _folded)
 
 
 def _folded(events: list[MeshEvent], new: MeshEvent) -> list[MeshEvent]:

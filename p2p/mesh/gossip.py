@@ -15,12 +15,13 @@ from typing import Final, TypeAlias
 import structlog
 import trio
 
-from p2p.faults import FaultReason, RemoteFault
-from p2p.mesh.codec import HEADER_SIZE, Malformed
+from p2p.faults import FaultReason, Malformed, RemoteFault
+from p2p.mesh.codec import HEADER_SIZE
 from p2p.mesh.events import EventQueue, TipGossip
-from p2p.mesh.roster import Roster
-from p2p.mesh.serving import Provider
+from p2p.mesh.peer import Peer
+from p2p.mesh.serving import Allowance, Provider
 from p2p.port import Host
+from p2p.roster import Roster
 
 GOSSIP_INTERVAL_S: Final = 1.0
 """Least seconds between our own messages on a topic; those in between are folded into the latest."""
@@ -62,7 +63,13 @@ class TipTopic:
     """Our part in one network's topic."""
 
     def __init__(
-        self, host: Host, network: str, provider: Provider, roster: Roster, events: EventQueue, check: TipCheck
+        self,
+        host: Host,
+        network: str,
+        provider: Provider,
+        roster: Roster[Peer, Allowance],
+        events: EventQueue,
+        check: TipCheck,
     ) -> None:
         self._host = host
         self._network = network

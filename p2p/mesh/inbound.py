@@ -7,10 +7,10 @@ from typing import Final
 import structlog
 
 from p2p.mesh.peer import Peer
-from p2p.mesh.roster import Roster
-from p2p.mesh.serving import HeadersServer, Provider, serve_proofs
+from p2p.mesh.serving import Allowance, HeadersServer, Provider, serve_proofs
 from p2p.mesh.wire import Wire
 from p2p.port import Stream
+from p2p.roster import Roster
 
 MAX_STREAMS_PER_PEER: Final = 2
 """Headers streams per network, and proof streams in all, that a peer may hold: one, and one while it
@@ -22,7 +22,7 @@ log = structlog.get_logger(__name__)
 class Door:
     """Handlers of one network's protocols."""
 
-    def __init__(self, network: str, provider: Provider, roster: Roster) -> None:
+    def __init__(self, network: str, provider: Provider, roster: Roster[Peer, Allowance]) -> None:
         self._network = network
         self._provider = provider
         self._roster = roster

@@ -9,27 +9,28 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Final, Protocol, TypeAlias
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, Protocol
 
 import structlog
 import trio
 
 from p2p.addressbook import AddressBook, Source
 from p2p.addresses import AddressError, PeerAddress, Reach, host_of, parse_address
+from p2p.dialer import Dialer
 from p2p.faults import FaultReason, RemoteFault
 from p2p.mesh.codec import Headers
-from p2p.mesh.dialer import Dialer
 from p2p.mesh.events import EventQueue
 from p2p.mesh.following import Follower, headers_protocol
 from p2p.mesh.gossip import TipCheck, TipTopic
 from p2p.mesh.inbound import Door
 from p2p.mesh.peer import Peer, PeerInfo
 from p2p.mesh.proofs import fetch_proof, proof_protocol
-from p2p.mesh.roster import Roster
-from p2p.mesh.serving import Provider
+from p2p.mesh.serving import Allowance, Provider
 from p2p.mesh.session import Session
 from p2p.port import ConnectionInfo, Host
+from p2p.roster import Roster
+from p2p.saving import Offload, Saver
 from p2p.score import Judgement, ScoreBoard
 
 TARGET_OUTBOUND: Final = 8
@@ -45,15 +46,7 @@ MAX_LISTEN_ADDRS: Final = 16
 UNUSED_S: Final = 60.0
 """A connection without any mesh stream for one to two of these is closed: it speaks none of our protocols."""
 
-SAVE_DELAY_S: Final = 5.0
-"""From a change of the address book or the discouragements to the file: changes come in bunches."""
-
 log = structlog.get_logger(__name__)
-
-
-Offload: TypeAlias = Callable[[Callable[[], None]], Awaitable[None]]
-"""Runs a short blocking job off the trio thread; a simulation, whose clock would not wait for a thread,
-runs it in place."""
 
 
 class Started(Protocol):
@@ -92,8 +85,7 @@ class Mesh:
         self._book = book
         self._scores = scores
         self._wall = wall
-        self._offload = offload
-        self._unsaved = trio.Event()
+        self._saver = Saver((book, scores), offload)
         rng = rng or random.Random()  # noqa: S311  spreads load; an attacker gains nothing by knowing it
         self._dialer = Dialer(
             host,
@@ -104,15 +96,17 @@ class Mesh:
             wall=wall,
             rng=rng,
         )
-        self._roster = Roster(
+        self._roster: Roster[Peer, Allowance] = Roster(
             host,
             scores,
+            make=Peer,
+            allow=Allowance,
             static=self._dialer.static_peers,
             keep_last=keep_last,
             wall=wall,
             attend=self._attend,
             gone=self._dialer.gone,
-            changed=self._unsaved_changes,
+            changed=self._saver.changed,
         )
         self._follower = Follower(host, self.events, self._roster.judge, self._opened, rng)
         self._topics = {
@@ -130,13 +124,13 @@ class Mesh:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._roster.run)
                 nursery.start_soon(self._dialer.run)
-                nursery.start_soon(self._save_changes)
+                nursery.start_soon(self._saver.run)
                 for topic in self._topics.values():
                     nursery.start_soon(topic.run)
                 task_status.started()
         finally:
             with trio.CancelScope(shield=True):  # two small files
-                await self._save()
+                await self._saver.save()
 
     async def get_headers_by_locator(
         self, peer: str, network: str, locator: Sequence[bytes], count: int
@@ -218,7 +212,7 @@ class Mesh:
 
     def _opened(self, peer: Peer) -> None:
         self._dialer.opened(peer.id)
-        self._unsaved_changes()
+        self._saver.changed()
 
     async def _expect_use(self, peer: Peer) -> None:
         unused = 0
@@ -239,29 +233,8 @@ class Mesh:
 
     def _learn(self, addr: PeerAddress, source: Source) -> None:
         if addr.peer != self._host.peer_id and self._book.add(addr, source, self._wall()):
-            self._unsaved_changes()
+            self._saver.changed()
             self._dialer.notify()
-
-    def _unsaved_changes(self) -> None:
-        self._unsaved.set()
-
-    async def _save_changes(self) -> None:
-        while True:
-            await self._unsaved.wait()
-            await trio.sleep(SAVE_DELAY_S)
-            self._unsaved = trio.Event()
-            await self._save()
-
-    async def _save(self) -> None:
-        for book in (self._book, self._scores):
-            job = book.unsaved()
-            if job is None:
-                continue
-            try:
-                await self._offload(job)
-            except OSError as error:  # a full disk must not stop the mesh; the next change tries again
-                book.save_failed()
-                log.warning("peer state not saved", problem=str(error))
 
 
 def _listening(connection: ConnectionInfo) -> list[PeerAddress]:

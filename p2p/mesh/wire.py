@@ -8,12 +8,11 @@ from typing import Final, TypeAlias
 
 import trio
 
-from p2p.faults import FaultReason, RemoteFault
+from p2p.faults import FaultReason, Malformed, RemoteFault
 from p2p.mesh.codec import (
     PREFIX_SIZE,
     Error,
     Hello,
-    Malformed,
     Message,
     Prefix,
     decode_payload,

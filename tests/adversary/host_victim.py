@@ -1,5 +1,5 @@
 """A real host in a process of its own, to be attacked. Run: host_victim.py DIR JSON, where JSON has ``without`` (fences
-to leave out) and ``limits`` (overrides). Prints its address, then serves until it is killed."""
+to leave out), ``limits`` (overrides) and ``muxers``. Prints its address, then serves until it is killed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import trio
 
 from p2p.host import Limits, open_host
 from p2p.host.host import LibP2PHost
-from p2p.port import HostConfig, Stream
+from p2p.port import YAMUX, HostConfig, Stream
 
 ECHO, SLEEP, RAISE, ASK = "/test/echo/1", "/test/sleep/1", "/test/raise/1", "/test/ask/1"
 TOPIC = "/test/topic/1"
@@ -74,7 +74,11 @@ async def main() -> None:
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     options = json.loads(sys.argv[2])
     limits = Limits(**options.get("limits", {}))
-    config = HostConfig(Path(sys.argv[1]) / "identity", max_connections=options.get("max_connections", 64))
+    config = HostConfig(
+        Path(sys.argv[1]) / "identity",
+        max_connections=options.get("max_connections", 64),
+        muxers=tuple(options.get("muxers", (YAMUX,))),
+    )
     async with open_host(config, limits=limits, without=options.get("without", ())) as host:
         Victim(host)
         print(host.addrs[0], flush=True)

@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import trio
 
@@ -28,13 +29,14 @@ async def hosts(
     without: Collection[str] = (),
     max_connections: int = 64,
     listen: Sequence[str] = ("/ip4/127.0.0.1/tcp/0",),
+    **options: Any,
 ) -> AsyncIterator[list[LibP2PHost]]:
-    """``count`` hosts that serve ECHO."""
+    """``count`` hosts that serve ECHO; ``options`` are fields of HostConfig."""
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         opened = []
         for number in range(count):
-            config = HostConfig(folder / f"identity-{number}", tuple(listen), max_connections)
+            config = HostConfig(folder / f"identity-{number}", tuple(listen), max_connections, **options)
             host = await stack.enter_async_context(open_host(config, limits=limits, without=without))
             host.handle(ECHO, echo)
             opened.append(host)

@@ -9,7 +9,7 @@ import p2p.host.fences  # noqa: F401
 
 import struct
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import trio
 from libp2p.crypto.ed25519 import create_new_key_pair
@@ -88,6 +88,8 @@ def prune(topics: list[str]) -> bytes:
 class RawPeer:
     """``async with RawPeer(addr) as peer``: handshaken; ``send`` and ``receive`` then move Yamux frames."""
 
+    muxer = b"/yamux/1.0.0"
+
     def __init__(self, addr: str) -> None:
         self._target = parse_address(addr)
         self._keys = create_new_key_pair()
@@ -95,13 +97,13 @@ class RawPeer:
         self._next_id = 1
         self._buffer = b""
 
-    async def __aenter__(self) -> RawPeer:
+    async def __aenter__(self) -> Self:
         self.socket = await trio.open_tcp_stream(self._target.host, self._target.port)
         raw = RawConnection(TrioTCPStream(self.socket), True)
         await self._negotiate(raw, b"/noise")
         noise = NoiseTransport(self._keys, noise_privkey=create_noise_key().private_key)
         self.session: Any = await noise.secure_outbound(raw, ID.from_base58(self._target.peer))
-        await self._negotiate(self.session, b"/yamux/1.0.0")
+        await self._negotiate(self.session, self.muxer)
         return self
 
     async def __aexit__(

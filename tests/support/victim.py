@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ import trio
 
 from p2p.host import DEFAULT_LIMITS, Limits, open_host
 from p2p.host.host import LibP2PHost
-from p2p.port import HostConfig
+from p2p.port import YAMUX, HostConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "tests" / "adversary" / "host_victim.py"
@@ -49,7 +49,7 @@ class VictimProcess:
 
 @contextmanager
 def victim(**options: Any) -> Iterator[VictimProcess]:
-    """``without``: fences to leave out. ``limits``: overrides. ``max_connections``."""
+    """``without``: fences to leave out. ``limits``: overrides. ``max_connections``. ``muxers``."""
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log"
         with log.open("wb") as stderr:
@@ -72,10 +72,13 @@ def victim(**options: Any) -> Iterator[VictimProcess]:
 
 
 @asynccontextmanager
-async def observer(limits: Limits = DEFAULT_LIMITS) -> AsyncIterator[LibP2PHost]:
+async def observer(
+    limits: Limits = DEFAULT_LIMITS, muxers: tuple[str, ...] = (YAMUX,), without: Collection[str] = ()
+) -> AsyncIterator[LibP2PHost]:
     """An honest host in this process."""
     with tempfile.TemporaryDirectory() as folder:
-        async with open_host(HostConfig(Path(folder) / "identity", ()), limits=limits) as host:
+        config = HostConfig(Path(folder) / "identity", (), muxers=muxers)
+        async with open_host(config, limits=limits, without=without) as host:
             yield host
 
 

@@ -22,7 +22,6 @@ and cannot be left alone with strangers:
 
 from __future__ import annotations
 
-import hashlib
 import random
 import time
 from collections import OrderedDict, defaultdict
@@ -41,14 +40,10 @@ from libp2p.stream_muxer.exceptions import MuxedStreamError
 
 from p2p.bucket import TokenBucket
 from p2p.host.limits import Limits
+from p2p.port import MESH_GOSSIP, GossipProfile, MessageId, content_id
 
 log = structlog.get_logger(__name__)
 
-GOSSIP_WINDOW = 3
-GOSSIP_HISTORY = 5
-"""Heartbeats for which a message is offered to peers, and kept (libp2p specs, gossipsub-v1.0, "Parameters")."""
-GOSSIP_PEERS = 6
-"""Peers outside the mesh that are told of messages in each heartbeat, or a quarter of them if that is more (there)."""
 MAX_TOPIC = 128
 """Characters of a topic that a peer says it follows; with upstream's 100 topics per peer, 13 kB a peer."""
 MAX_BACKOFF = 3600
@@ -57,9 +52,9 @@ REOPEN_PAUSE = 5.0
 """Seconds before a gossip stream that a connected peer ended is opened again."""
 
 
-def message_id(message: Any) -> bytes:
-    """First 20 bytes of SHA-256 over topic, the byte ``|``, and data: the same for everybody who sends the same."""
-    return hashlib.sha256("".join(message.topicIDs).encode() + b"|" + message.data).digest()[:20]
+def message_id(message: Any, name: MessageId = content_id) -> bytes:
+    """``name`` of a message's topic and data: the same for everybody who sends the same."""
+    return name("".join(message.topicIDs), message.data)
 
 
 class SeenIds:
@@ -86,9 +81,13 @@ class SeenIds:
 class ContentCache(MessageCache):  # type: ignore[misc]
     """Recent messages under their content's id."""
 
+    def __init__(self, window: int, history: int, name: MessageId = content_id) -> None:
+        super().__init__(window, history)
+        self._name = name
+
     def put(self, msg: Any) -> None:
         """Keep a message for the heartbeats to come; the same content only once."""
-        key = message_id(msg)
+        key = message_id(msg, self._name)
         if key not in self.msgs:
             self.msgs[key] = msg
             self.history[0].append(CacheEntry(key, msg.topicIDs))
@@ -100,7 +99,7 @@ class AnonymousPubsub(Pubsub):  # type: ignore[misc]
     async def publish(self, topic_id: str, data: bytes) -> None:
         """Send a message without author or signature, unless we relayed the same content already."""
         message = rpc_pb2.Message(data=data, topicIDs=[topic_id])
-        if self.seen_messages.add(message_id(message)):
+        if self.seen_messages.add(self.get_message_id(message)):
             await self.router.publish(self.my_id, message)
         # The queue of a peer drops what it has no room for: let its sender run before the next message.
         await trio.lowlevel.checkpoint()
@@ -114,9 +113,11 @@ class AnonymousPubsub(Pubsub):  # type: ignore[misc]
 class ContentGossipSub(GossipSub):  # type: ignore[misc]
     """Mixin over GossipSub: messages differ when their content does."""
 
+    profile: GossipProfile = MESH_GOSSIP
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.mcache: Any = ContentCache(GOSSIP_WINDOW, GOSSIP_HISTORY)
+        self.mcache: Any = ContentCache(self.profile.history_gossip, self.profile.history, self.profile.message_id)
 
     def _check_equivocation(self, msg: Any) -> bool:
         return True
@@ -126,6 +127,7 @@ class GuardedPubsub(Pubsub):  # type: ignore[misc]
     """Mixin over Pubsub: one peer's frames cost that peer, and only what they may cost."""
 
     limits: Limits
+    profile: GossipProfile = MESH_GOSSIP
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -167,8 +169,8 @@ class GuardedPubsub(Pubsub):  # type: ignore[misc]
         for message in frame.publish:
             if bucket.take(1, trio.current_time()) and self._is_ours(message):
                 await self.push_msg(peer, message)
-        for subscription in frame.subscriptions:
-            if bucket.take(1, trio.current_time()) and len(subscription.topicid) <= MAX_TOPIC:
+        for subscription in frame.subscriptions[: self.limits.gossip_subscriptions]:
+            if self._is_of_interest(subscription.topicid) and bucket.take(1, trio.current_time()):
                 self.handle_subscription(peer, subscription)
         if frame.HasField("control"):
             reduced = rpc_pb2.RPC(control=reduce_control(frame.control, self.topic_ids, self.limits))
@@ -178,6 +180,9 @@ class GuardedPubsub(Pubsub):  # type: ignore[misc]
         """A remote that resets our stream as often as we open it does not get to choose how often that is."""
         await trio.sleep(REOPEN_PAUSE)
         await super()._peer_stream_retry_task(peer_id)
+
+    def _is_of_interest(self, topic: str) -> bool:
+        return len(topic) <= MAX_TOPIC and (self.profile.topics is None or self.profile.topics(topic))
 
     def _is_ours(self, message: Any) -> bool:
         return (
@@ -207,6 +212,8 @@ class GuardedPubsub(Pubsub):  # type: ignore[misc]
 class GuardedGossipSub(GossipSub):  # type: ignore[misc]
     """Mixin over GossipSub: forgets what it need not know."""
 
+    profile: GossipProfile = MESH_GOSSIP
+
     async def publish(self, msg_forwarder: Any, pubsub_msg: Any) -> None:
         """Pass a message on, and forget when that was."""
         await super().publish(msg_forwarder, pubsub_msg)
@@ -219,7 +226,7 @@ class GuardedGossipSub(GossipSub):  # type: ignore[misc]
         for topic, mesh in (self.fanout | self.mesh).items():
             ids = self.mcache.window(topic)
             outside = [peer for peer in self.pubsub.peer_topics.get(topic, ()) if peer not in mesh] if ids else []
-            for peer in random.sample(outside, min(len(outside), max(GOSSIP_PEERS, len(outside) // 4))):
+            for peer in random.sample(outside, min(len(outside), max(self.profile.degree_lazy, len(outside) // 4))):
                 told[peer][topic] = ids
         return told
 

@@ -26,11 +26,12 @@ from p2p.host.limits import Limits
 log = structlog.get_logger(__name__)
 
 IDENTIFY = "/ipfs/id/1.0.0"
+PUSH = "/ipfs/id/push/1.0.0"
 PING = "/ipfs/ping/1.0.0"
 PROTOCOL_VERSION = "ipfs/0.1.0"
 PING_SIZE = 32
 MAX_TEXT = 128
-"""Characters kept of an agent string or an address that a peer chose."""
+"""Characters kept of an agent string, an address or a protocol that a peer chose."""
 
 
 class IdentifyError(Exception):
@@ -43,6 +44,13 @@ class Identity:
 
     agent: str
     listen_addrs: tuple[str, ...]
+    protocols: tuple[str, ...] = ()
+
+    def updated(self, news: Identity) -> Identity:
+        """After a push, which leaves out what has not changed (libp2p specs, identify/README.md, "identify/push")."""
+        return Identity(
+            news.agent or self.agent, news.listen_addrs or self.listen_addrs, news.protocols or self.protocols
+        )
 
 
 NOTHING = Identity("", ())
@@ -84,6 +92,7 @@ async def ask(stream: Any, peer: str, limits: Limits) -> Identity:
     return Identity(
         agent=_printable(message.agent_version),
         listen_addrs=tuple(_addresses(message.listen_addrs, peer, limits)),
+        protocols=tuple(_protocols(message.protocols, limits)),
     )
 
 
@@ -110,6 +119,10 @@ def _addresses(raw: Any, peer: str, limits: Limits) -> list[str]:
         if 0 < len(text) <= MAX_TEXT:
             found.append(text if "/p2p/" in text else f"{text}/p2p/{peer}")
     return found
+
+
+def _protocols(names: Any, limits: Limits) -> list[str]:
+    return [_printable(name) for name in names[: limits.identify_protocols] if 0 < len(name) <= MAX_TEXT]
 
 
 def _printable(text: str) -> str:

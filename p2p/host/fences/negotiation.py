@@ -34,6 +34,11 @@ def _encode(message: str) -> bytes:
     return (bytes([size]) if size < 128 else bytes([size & 127 | 128, size >> 7])) + text
 
 
+def proposal(protocol: str) -> bytes:
+    """What opens the negotiation of a stream: greeting and first proposal at once."""
+    return _encode(GREETING) + _encode(protocol)
+
+
 async def _read(reader: Any, count: int) -> bytes:
     data = b""
     while len(data) < count:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import trio
 from libp2p.crypto.ed25519 import Ed25519PrivateKey
 from libp2p.crypto.keys import KeyPair
+from libp2p.crypto.secp256k1 import Secp256k1PrivateKey
 from libp2p.host.exceptions import StreamFailure
 from libp2p.network.config import ConnectionConfig
 from libp2p.peer.id import ID
@@ -17,7 +19,6 @@ from libp2p.protocol_muxer.exceptions import MultiselectClientError, Multiselect
 from libp2p.protocol_muxer.multiselect_communicator import MultiselectCommunicator
 from libp2p.pubsub.gossipsub import PROTOCOL_ID_V11, PROTOCOL_ID_V12
 from libp2p.stream_muxer.muxer_multistream import MuxerMultistream
-from libp2p.stream_muxer.yamux.yamux import PROTOCOL_ID as YAMUX
 from libp2p.stream_muxer.yamux.yamux import Yamux
 from libp2p.transport.upgrader import TransportUpgrader
 from multiaddr import Multiaddr
@@ -26,28 +27,35 @@ from p2p.host.admission import Gate
 from p2p.host.fences.gossip import message_id
 from p2p.host.fences.swarm import MeshSwarm
 from p2p.host.fences.table import Parts, StreamHandler
+from p2p.host.identity import Identity
+from p2p.host.unread import UnreadBudget
+from p2p.port import MPLEX, YAMUX, HostConfig
 
 CLOSE_DEADLINE = 3.0
 """Seconds that ending all connections may take when the host stops; then they are cut."""
-GOSSIP_DEGREES = {"degree": 6, "degree_low": 4, "degree_high": 12}
-"""Mesh size per topic (libp2p specs, gossipsub-v1.0, "Parameters")."""
+PRIVATE_KEYS = {"ed25519": Ed25519PrivateKey, "secp256k1": Secp256k1PrivateKey}
+"""By key type of the identity."""
 
 
 class MeshMuxer(MuxerMultistream):  # type: ignore[misc]
     """Makes the multiplexer that the parts name, which stream_muxer/muxer_multistream.py:143 does not."""
 
     parts: Parts
+    budget: UnreadBudget
 
     async def new_conn(self, conn: Any, peer_id: Any) -> Any:
         """Agree on the multiplexer, then make it."""
         protocol, _ = await self._selector.select(conn, conn.is_initiator, self.negotiate_timeout)
-        return self._annotate_connection(self.parts.muxer(conn, peer_id), conn, protocol)
+        make = {YAMUX: self.parts.muxer, MPLEX: self.parts.mplex}[protocol]
+        return self._annotate_connection(make(conn, peer_id, self.budget), conn, protocol)
 
 
-def _upgrader(keys: KeyPair, parts: Parts) -> TransportUpgrader:
+def _upgrader(keys: KeyPair, parts: Parts, muxers: Sequence[str]) -> TransportUpgrader:
     upgrader = TransportUpgrader(parts.security(keys), {})
-    upgrader.muxer_multistream = MeshMuxer({YAMUX: Yamux})
+    # The class beside each name is upstream's way to say what to make; ours is MeshMuxer.new_conn.
+    upgrader.muxer_multistream = MeshMuxer(dict.fromkeys(muxers, Yamux))
     upgrader.muxer_multistream.parts = parts
+    upgrader.muxer_multistream.budget = UnreadBudget(parts.limits.unread_total)
     for layer in (upgrader.security_multistream, upgrader.muxer_multistream):
         layer._selector.multiselect = parts.multiselect(dict(layer.multiselect.handlers))
         layer._selector.multiselect_client = parts.multiselect_client()
@@ -57,8 +65,9 @@ def _upgrader(keys: KeyPair, parts: Parts) -> TransportUpgrader:
 class Node:
     """One identity on the network: what upstream calls a host, as far as gossip and we use it."""
 
-    def __init__(self, seed: bytes, parts: Parts, max_connections: int) -> None:
-        private = Ed25519PrivateKey.from_bytes(seed)
+    def __init__(self, identity: Identity, parts: Parts, config: HostConfig) -> None:
+        private = PRIVATE_KEYS[identity.key_type].from_bytes(identity.seed)
+        max_connections = config.max_connections
         keys = KeyPair(private, private.get_public_key())
         self.parts = parts
         self.peer_id = ID.from_pubkey(keys.public_key)
@@ -69,7 +78,7 @@ class Node:
         self.swarm: MeshSwarm = parts.swarm(
             self.peer_id,
             self.peerstore,
-            _upgrader(keys, parts),
+            _upgrader(keys, parts, config.muxers),
             [parts.transport()],
             # No auto-connector and no pruning: both begin at watermarks.
             connection_config=ConnectionConfig(
@@ -81,13 +90,16 @@ class Node:
         self.swarm.set_stream_handler(parts.guard(self._serve))
         self.gossip = parts.gossipsub(
             [PROTOCOL_ID_V12, PROTOCOL_ID_V11],
-            **GOSSIP_DEGREES,
-            heartbeat_interval=1,  # upstream's default is 120 s; the specification's is 1 s
+            degree=parts.gossip.degree,
+            degree_low=parts.gossip.degree_low,
+            degree_high=parts.gossip.degree_high,
+            heartbeat_interval=parts.gossip.heartbeat,  # upstream's default is 120 s; the specification's is 1 s
             spam_protection_enabled=False,  # also counts our own messages, and what we forward
             adaptive_gossip_enabled=False,
             eclipse_protection_enabled=False,
         )
-        self.pubsub = parts.pubsub(self, self.gossip, msg_id_constructor=message_id, **parts.pubsub_options)
+        name = partial(message_id, name=parts.gossip.message_id)
+        self.pubsub = parts.pubsub(self, self.gossip, msg_id_constructor=name, **parts.pubsub_options)
         # Gossip hears of connections from us, in order, not from notifees through two queues.
         self.swarm.notifees.clear()
 

@@ -8,7 +8,7 @@ tests that show an attack succeeding with a fence left out.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from libp2p.protocol_muxer.multiselect import Multiselect
@@ -23,6 +23,7 @@ from p2p.host.defects import DEFECTS, Defect
 from p2p.host.fences.gossip import AnonymousPubsub, ContentGossipSub, GuardedGossipSub, GuardedPubsub
 from p2p.host.fences.guard import firewalled
 from p2p.host.fences.listener import MeshTCP
+from p2p.host.fences.mplex import MeshMplex
 from p2p.host.fences.negotiation import BoundedMultiselect, EagerMultiselectClient
 from p2p.host.fences.security import noise_and_plaintext, noise_only
 from p2p.host.fences.services import FirewalledManager
@@ -31,8 +32,16 @@ from p2p.host.fences.wire import NoiseWire
 from p2p.host.fences.yamux import MeshYamux
 from p2p.host.limits import Limits
 from p2p.host.unread import UnreadBudget
+from p2p.port import MESH_GOSSIP, GossipProfile
 
 StreamHandler = Callable[[Any], Awaitable[None]]
+
+
+def stock_mplex(session: Any, peer_id: Any, budget: UnreadBudget) -> Any:
+    """Upstream's mplex, unfenced."""
+    from libp2p.stream_muxer.mplex.mplex import Mplex  # noqa: PLC0415 - a node behind its fences never loads it
+
+    return Mplex(session, peer_id)
 
 
 @dataclass
@@ -45,11 +54,13 @@ class Parts:
     security: Any = noise_and_plaintext
     multiselect: Any = Multiselect
     multiselect_client: Any = MultiselectClient
-    muxer: Any = lambda session, peer_id: Yamux(session, peer_id, is_initiator=session.is_initiator)
+    muxer: Any = lambda session, peer_id, budget: Yamux(session, peer_id, is_initiator=session.is_initiator)
+    mplex: Any = stock_mplex
     transport: Any = TCP
     pubsub: Any = Pubsub
     pubsub_options: dict[str, Any] = field(default_factory=dict)
     gossipsub: Any = GossipSub
+    gossip: GossipProfile = MESH_GOSSIP
     guard: Callable[[StreamHandler], StreamHandler] = lambda handler: handler
 
 
@@ -88,12 +99,17 @@ def _negotiation(parts: Parts) -> None:
 
 
 def _yamux(parts: Parts) -> None:
-    budget = UnreadBudget(parts.limits.unread_total)
-
-    def muxer(session: Any, peer_id: Any) -> MeshYamux:
+    def muxer(session: Any, peer_id: Any, budget: UnreadBudget) -> MeshYamux:
         return MeshYamux(session, peer_id, NoiseWire(session), parts.limits, budget)
 
     parts.muxer = muxer
+
+
+def _mplex(parts: Parts) -> None:
+    def muxer(session: Any, peer_id: Any, budget: UnreadBudget) -> MeshMplex:
+        return MeshMplex(session, peer_id, NoiseWire(session), parts.limits, budget)
+
+    parts.mplex = muxer
 
 
 def _listener(parts: Parts) -> None:
@@ -114,12 +130,12 @@ def _no_authors(parts: Parts) -> None:
 
 
 def _content_ids(parts: Parts) -> None:
-    parts.gossipsub = _over(ContentGossipSub, parts.gossipsub)
+    parts.gossipsub = _over(ContentGossipSub, parts.gossipsub, profile=parts.gossip)
 
 
 def _guarded_gossip(parts: Parts) -> None:
-    parts.pubsub = _over(GuardedPubsub, parts.pubsub, limits=parts.limits)
-    parts.gossipsub = _over(GuardedGossipSub, parts.gossipsub)
+    parts.pubsub = _over(GuardedPubsub, parts.pubsub, limits=parts.limits, profile=parts.gossip)
+    parts.gossipsub = _over(GuardedGossipSub, parts.gossipsub, profile=parts.gossip)
 
 
 FENCES: tuple[Fence, ...] = (
@@ -128,6 +144,7 @@ FENCES: tuple[Fence, ...] = (
     Fence("noise-only", _noise_only),
     Fence("negotiation", _negotiation),
     Fence("yamux", _yamux),
+    Fence("mplex", _mplex),
     Fence("listener", _listener),
     Fence("admission", _admission),
     Fence("dialing", _dialing),
@@ -138,9 +155,20 @@ FENCES: tuple[Fence, ...] = (
 ALL = frozenset(fence.name for fence in FENCES)
 
 
-def build_parts(limits: Limits, fences: Collection[str] = ALL) -> Parts:
+def _gossip_limits(limits: Limits, gossip: GossipProfile) -> Limits:
+    """The host's limits, but for those that the profile sets itself."""
+    own = {
+        "gossip_message": gossip.max_message,
+        "gossip_rpc": gossip.max_rpc,
+        "gossip_rate": gossip.rate,
+        "gossip_burst": gossip.burst,
+    }
+    return replace(limits, **{name: value for name, value in own.items() if value is not None})  # type: ignore[arg-type]
+
+
+def build_parts(limits: Limits, fences: Collection[str] = ALL, gossip: GossipProfile = MESH_GOSSIP) -> Parts:
     """Stock parts with ``fences`` applied in the order of the table."""
-    parts = Parts(limits)
+    parts = Parts(_gossip_limits(limits, gossip), gossip=gossip)
     for fence in FENCES:
         if fence.name in fences:
             fence.apply(parts)

@@ -9,8 +9,9 @@ from itertools import pairwise
 
 import pytest
 import trio
+import trio.testing
 from hosts import PATIENCE, hosts, until
-from raw_peer import gossip
+from raw_peer import RawPeer, gossip, subscribe
 
 # isort: split
 
@@ -30,6 +31,7 @@ from p2p.host.fences.gossip import (
     reduce_control,
 )
 from p2p.host.host import LibP2PHost
+from p2p.port import GossipProfile
 
 TOPIC = "/test/tip/1"
 OTHER = "/test/other/1"
@@ -218,6 +220,104 @@ def test_more_messages_than_the_rate_are_dropped() -> None:
             assert 0 < len(taken) <= 50
 
     trio.run(main)
+
+
+def test_no_message_after_leaving_and_again_after_joining() -> None:
+    async def main() -> None:
+        async with hosts(2) as (here, there):
+            (_, inbox) = await line(here, there)
+            there.unsubscribe(TOPIC)
+            there.unsubscribe(OTHER)  # never joined
+            await here.publish(TOPIC, b"too late")
+            await until(lambda: not here._node.pubsub.peer_topics.get(TOPIC))
+            await until(lambda: not in_mesh(here, there) and TOPIC not in there._node.gossip.mesh)
+            assert (inbox.messages, inbox.validated) == ([], [])
+            # Upstream asks for ten heartbeats after that before it takes us back: what we publish goes to it anyhow.
+            again = Inbox(there)
+            await until(lambda: bool(here._node.pubsub.peer_topics.get(TOPIC)))
+            number = 0
+            with trio.fail_after(PATIENCE):
+                while not again.messages:
+                    number += 1
+                    await here.publish(TOPIC, b"again %d" % number)
+                    await trio.sleep(0.2)
+            assert inbox.messages == []
+
+    trio.run(main)
+
+
+def test_the_last_of_many_changes_counts() -> None:
+    async def main() -> None:
+        async with hosts(1) as (host,):
+            for _ in range(5):
+                Inbox(host)
+                host.unsubscribe(TOPIC)
+            host.subscribe(OTHER, lambda peer, data: True, lambda peer, data: None)
+            host.unsubscribe(OTHER)
+            Inbox(host)
+            await until(lambda: not host._topics._changing.locked())
+            await trio.testing.wait_all_tasks_blocked()
+            assert set(host._node.pubsub.topic_ids) == {TOPIC}
+            assert set(host._node.pubsub.topic_validators) == {TOPIC}
+
+    trio.run(main)
+
+
+def length_and_first(topic: str, data: bytes) -> bytes:
+    """An id of our own making: messages of the same length and beginning are one."""
+    return b"%d" % len(data) + data[:1]
+
+
+PROFILE = GossipProfile(
+    degree=3,
+    degree_low=2,
+    degree_high=5,
+    degree_lazy=4,
+    heartbeat=0.25,
+    history=9,
+    history_gossip=2,
+    message_id=length_and_first,
+    max_message=4_000,
+    max_rpc=9_000,
+    rate=7.0,
+    burst=300,
+    topics=lambda topic: topic == TOPIC,
+)
+
+
+def test_a_profile_is_followed() -> None:
+    async def main() -> None:
+        async with hosts(2, gossip=PROFILE) as (here, there):
+            (_, inbox) = await line(here, there)
+            for data in (b"a" * 3_000, b"ab", b"ac", b"b" + b"a", b"x" * 4_001):
+                await here.publish(TOPIC, data)
+            await until(lambda: len(inbox.messages) == 3)
+            assert [data[:2] for _, data in inbox.messages] == [b"aa", b"ab", b"ba"]
+            assert set(there._node.gossip.mcache.msgs) == {b"3000a", b"2a", b"2b"}
+            router, limits = here._node.gossip, here._node.pubsub.limits
+            assert (router.degree, router.degree_low, router.degree_high) == (3, 2, 5)
+            assert router.heartbeat_interval == 0.25
+            assert (router.mcache.window_size, router.mcache.history_size) == (2, 9)
+            assert (limits.gossip_message, limits.gossip_rpc) == (4_000, 9_000)
+            assert (limits.gossip_rate, limits.gossip_burst) == (7.0, 300)
+
+    trio.run(main)
+
+
+def test_only_topics_of_interest_are_remembered() -> None:
+    """A beacon node follows more topics than upstream remembers of one peer; ours is the last that it names."""
+    others = [f"/test/{number}" for number in range(250)]
+
+    async def main(profile: GossipProfile) -> bool:
+        async with hosts(1, gossip=profile) as (host,), RawPeer(host.addrs[0]) as peer:
+            Inbox(host)
+            await peer.open("/meshsub/1.1.0", subscribe([*others, TOPIC]), gossip(publish=[]))
+            assert await peer.settled()
+            await trio.testing.wait_all_tasks_blocked(0.05)
+            return bool(host._node.pubsub.peer_topics.get(TOPIC))
+
+    assert trio.run(main, PROFILE)
+    assert not trio.run(main, GossipProfile(burst=1_000))
 
 
 # Without a network.

@@ -11,7 +11,7 @@ import trio.testing
 from hosts import SOMEBODY, hosts, until
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from raw_peer import varint
+from raw_peer import RawPeer, varint
 
 # isort: split
 
@@ -65,6 +65,22 @@ def test_it_is_bounded_and_printable() -> None:
     assert ask(packed(listen_addrs=[name])).listen_addrs == ()
 
 
+def test_protocols_are_bounded_and_printable() -> None:
+    names = ["/a/1", "", "/b\x07/1", "/" + "c" * identify.MAX_TEXT, "/d/1"]
+    said: identify.Identity = trio.run(
+        identify.ask, Script(packed(protocols=names * 100)), SOMEBODY, Limits(identify_protocols=5)
+    )
+    assert said.protocols == ("/a/1", "/b?/1", "/d/1")
+
+
+def test_a_push_says_what_has_changed() -> None:
+    before = identify.Identity("node/1", ("/ip4/192.0.2.1/tcp/1",), ("/a/1", "/b/1"))
+    assert before.updated(identify.NOTHING) == before
+    news = identify.Identity("", (), ("/c/1",))
+    assert before.updated(news) == identify.Identity("node/1", ("/ip4/192.0.2.1/tcp/1",), ("/c/1",))
+    assert identify.NOTHING.updated(before) == before
+
+
 @pytest.mark.parametrize(
     "data",
     [varint(2_001) + bytes(3_000), b"\xff\xff\x01", varint(20) + b"\xff" * 20, b"\x80\x80\x00"],
@@ -95,11 +111,33 @@ def test_our_own_answer() -> None:
         async with hosts(1) as (host,):
             data = identify.answer(host._node, "spvnode/1.2", ("192.0.2.7", 4000))
             said = await identify.ask(Script(data), host.peer_id, Limits())
-            assert said == identify.Identity("spvnode/1.2", tuple(host.addrs))
+            assert said == identify.Identity(
+                "spvnode/1.2", tuple(host.addrs), tuple(sorted(host._node.get_mux().handlers))
+            )
             message = Identify()
             message.ParseFromString(data[2:])
             assert str(Multiaddr(message.observed_addr)) == "/ip4/192.0.2.7/tcp/4000"
             assert {"/ipfs/id/1.0.0", "/ipfs/ping/1.0.0", "/test/echo/1"} <= set(message.protocols)
+
+    trio.run(main)
+
+
+def test_pushes_are_taken_at_a_bounded_rate_and_garbage_is_none() -> None:
+    async def main() -> None:
+        async with hosts(1, limits=Limits(identify_push_burst=4)) as (host,), RawPeer(host.addrs[0]) as peer:
+            told: list[tuple[str, ...]] = []
+            host.on_identified(lambda who: told.append(host.connections()[0].protocols))
+            await peer.open(identify.PUSH, b"\x04\xff\xff\xff\xff")
+            await peer.open(identify.PUSH, b"\xff\xff\xff")
+            await peer.open(identify.PUSH, packed(protocols=["/first/1"]))
+            await peer.open(identify.PUSH, packed(agent_version="node/2"))
+            await until(lambda: len(told) == 2)
+            for number in range(10):
+                await peer.open(identify.PUSH, packed(protocols=[f"/late/{number}"]))
+            assert await peer.settled()
+            assert told == [("/first/1",)] * 2
+            (info,) = host.connections()
+            assert (info.agent, info.protocols) == ("node/2", ("/first/1",))
 
     trio.run(main)
 

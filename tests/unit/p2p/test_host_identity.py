@@ -16,10 +16,12 @@ import p2p.host.fences  # noqa: F401 - makes libp2p importable the light way
 # isort: split
 
 from libp2p.crypto.ed25519 import Ed25519PrivateKey
+from libp2p.crypto.secp256k1 import Secp256k1PrivateKey
 from libp2p.peer.id import ID
 
 from p2p.host import IdentityError, load_or_create
-from p2p.host.identity import FILE_SIZE, base58
+from p2p.host.identity import FILE_SIZE, SECP256K1_FILE_SIZE, SECP256K1_ORDER, base58
+from p2p.port import KeyType
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -64,6 +66,49 @@ def test_peer_id_of_a_known_key(tmp_path: Path) -> None:
     assert identity.public.hex() == "1ed1e8fae2c4a144b8be8fd4b47bf3d3b34b871c3cacf6010f0e42d474fce27e"
     public = Ed25519PrivateKey.from_bytes(identity.seed).get_public_key()
     assert identity.peer_id == str(ID.from_pubkey(public))
+
+
+def test_peer_id_of_a_known_secp256k1_key(tmp_path: Path) -> None:
+    """libp2p specs, peer-ids/peer-ids.md, test vectors: the secp256k1 private and public key."""
+    path = tmp_path / "identity"
+    path.write_bytes(bytes.fromhex("0802122053DADF1D5A164D6B4ACDB15E24AA4C5B1D3461BDBD42ABEDB0A4404D56CED8FB"))
+    identity = load_or_create(path, "secp256k1")
+    assert identity.public.hex() == "037777e994e452c21604f91de093ce415f5432f701dd8cd1a7a6fea0e630bfca99"
+    assert identity.peer_id.startswith("16Uiu2HA")
+    public = Secp256k1PrivateKey.from_bytes(identity.secret).get_public_key()
+    assert identity.peer_id == str(ID.from_pubkey(public))
+    assert load_or_create(path, "secp256k1") == identity
+
+
+def test_a_new_secp256k1_identity(tmp_path: Path) -> None:
+    path = tmp_path / "identity"
+    made = load_or_create(path, "secp256k1")
+    assert load_or_create(path, "secp256k1") == made
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert path.stat().st_size == SECP256K1_FILE_SIZE
+    public = Secp256k1PrivateKey.from_bytes(made.secret).get_public_key()
+    assert (public.to_bytes(), str(ID.from_pubkey(public))) == (made.public, made.peer_id)
+
+
+KINDS: list[tuple[KeyType, KeyType]] = [("ed25519", "secp256k1"), ("secp256k1", "ed25519")]
+
+
+@pytest.mark.parametrize(("kept", "wanted"), KINDS)
+def test_a_key_of_the_other_kind_is_named_and_kept(kept: KeyType, wanted: KeyType, tmp_path: Path) -> None:
+    path = tmp_path / "identity"
+    load_or_create(path, kept)
+    before = path.read_bytes()
+    with pytest.raises(IdentityError, match=rf"(?i)holds an {kept} key, where one of {wanted}"):
+        load_or_create(path, wanted)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("secret", [0, SECP256K1_ORDER, 2**256 - 1])
+def test_a_secret_outside_the_order_is_damage(secret: int, tmp_path: Path) -> None:
+    path = tmp_path / "identity"
+    path.write_bytes(bytes.fromhex("08021220") + secret.to_bytes(32, "big"))
+    with pytest.raises(IdentityError, match="damaged"):
+        load_or_create(path, "secp256k1")
 
 
 @pytest.mark.parametrize(("data", "text"), [(b"", ""), (b"\0\0", "11"), (b"\0\x01", "12"), (b"hello", "Cn8eVZg")])

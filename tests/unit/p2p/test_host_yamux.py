@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from types import SimpleNamespace
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
+import muxed
 import pytest
 import trio
 import trio.testing
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from muxed import MemoryWire, end_of, settle
 
 import p2p.host.fences  # noqa: F401 - makes libp2p importable the light way
 
@@ -26,7 +26,6 @@ from libp2p.stream_muxer.exceptions import (
     MuxedStreamReset,
 )
 
-from p2p.host.fences.wire import WireError
 from p2p.host.fences.yamux import MeshYamux
 from p2p.host.limits import Limits
 from p2p.host.outbox import ACK, BATCH, FIN, HEADER, MAX_PAYLOAD, MAX_PLAINTEXT, RST, SYN, Kind, Outbox
@@ -36,36 +35,8 @@ KIB = 1024
 WINDOW = 256 * KIB
 
 
-class MemoryWire:
-    """What NoiseWire is to a connection, without noise: messages in, messages out."""
-
-    def __init__(self) -> None:
-        self.send_to, self._incoming = trio.open_memory_channel[bytes](64)
-        self.remote: MemoryWire | None = None
-        self.sent: list[bytes] = []
-        self.holds = trio.Event()
-        self.holds.set()
-
-    async def receive(self) -> list[bytes]:
-        try:
-            return [await self._incoming.receive()]
-        except (trio.EndOfChannel, trio.ClosedResourceError) as error:
-            raise WireError("closed by the remote") from error
-
-    async def send(self, plaintexts: list[bytes]) -> None:
-        await self.holds.wait()
-        for message in plaintexts:
-            self.sent.append(message)
-            if self.remote is not None:
-                try:
-                    await self.remote.send_to.send(message)
-                except trio.BrokenResourceError as error:
-                    raise WireError("connection lost") from error
-
-    def abort(self) -> None:
-        self._incoming.close()
-        if self.remote is not None:
-            self.remote.send_to.close()
+class YamuxWire(MemoryWire):
+    """That can tell what was sent."""
 
     def frames(self) -> list[tuple[int, int, int, int]]:
         """(kind, flags, stream id, value) of all frames sent."""
@@ -78,43 +49,19 @@ class MemoryWire:
 
 
 def yamux(wire: MemoryWire, *, initiator: bool, limits: Limits, budget: UnreadBudget | None = None) -> MeshYamux:
-    session: Any = SimpleNamespace(is_initiator=initiator)
-    return MeshYamux(session, "peer", wire, limits, budget or UnreadBudget(limits.unread_total))  # type: ignore[arg-type]
+    return end_of(MeshYamux, wire, initiator=initiator, limits=limits, budget=budget)
 
 
-@asynccontextmanager
-async def pair(limits: Limits = Limits()) -> AsyncIterator[tuple[MeshYamux, MeshYamux]]:  # noqa: B008 - immutable
-    """Two ends of one connection, running."""
-    wires = MemoryWire(), MemoryWire()
-    wires[0].remote, wires[1].remote = wires[1], wires[0]
-    here, there = (yamux(wire, initiator=end == 0, limits=limits) for end, wire in enumerate(wires))
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(here.start)
-        nursery.start_soon(there.start)
-        await here.event_started.wait()
-        await there.event_started.wait()
-        yield here, there
-        nursery.cancel_scope.cancel()
+def pair(limits: Limits = Limits()) -> AbstractAsyncContextManager[tuple[MeshYamux, MeshYamux]]:  # noqa: B008 - immutable
+    return muxed.pair(MeshYamux, YamuxWire, limits)
 
 
-@asynccontextmanager
-async def alone(limits: Limits = Limits()) -> AsyncIterator[tuple[MeshYamux, MemoryWire]]:  # noqa: B008 - immutable
-    """One end, whose remote is the test."""
-    wire = MemoryWire()
-    conn = yamux(wire, initiator=False, limits=limits)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(conn.start)
-        await conn.event_started.wait()
-        yield conn, wire
-        nursery.cancel_scope.cancel()
+def alone(limits: Limits = Limits()) -> AbstractAsyncContextManager[tuple[MeshYamux, YamuxWire]]:  # noqa: B008 - immutable
+    return muxed.alone(MeshYamux, YamuxWire, limits)
 
 
 def frame(kind: int, flags: int, stream_id: int, value: int, payload: bytes = b"") -> bytes:
     return HEADER.pack(0, kind, flags, stream_id, value) + payload
-
-
-async def settle() -> None:
-    await trio.testing.wait_all_tasks_blocked()
 
 
 # Streams between two ends.
@@ -466,7 +413,7 @@ def test_of_all_connections_the_fullest_one_makes_room() -> None:
 
     async def main() -> None:
         budget = UnreadBudget(limits.unread_total)
-        wires = [MemoryWire() for _ in range(3)]
+        wires = [YamuxWire() for _ in range(3)]
         conns = [yamux(wire, initiator=False, limits=limits, budget=budget) for wire in wires]
         async with trio.open_nursery() as nursery:
             for conn in conns:

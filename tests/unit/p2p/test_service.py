@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 import trio
 
+from p2p import dialer, roster
 from p2p.addressbook import AddressBook, Source
 from p2p.addresses import AddressError, parse_address
 from p2p.faults import FaultReason, RemoteFault
 from p2p.memory import MemoryNetwork, address_of, peer_id_of
-from p2p.mesh import dialer, gossip, inbound, roster, service
+from p2p.mesh import gossip, inbound, service
 from p2p.mesh.codec import Headers
 from p2p.mesh.events import MeshEvent, PeerDown, PeerTip, PeerUp, TipGossip
 from p2p.mesh.following import headers_protocol

@@ -1,21 +1,20 @@
 """Who is connected, how it behaves, and what follows from that.
 
 One task group per connection, under a firewall: whatever goes wrong in it ends that connection and nothing
-else. Bounds: one ``Peer`` per connection of the host, ``MAX_ALLOWANCES``.
+else. What is kept of a peer is the wire's own: the mesh's and the beacon wire's rosters differ in that only. Bounds:
+one peer per connection of the host, ``MAX_ALLOWANCES``.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Final, Generic, Protocol, TypeVar
 
 import structlog
 import trio
 
 from p2p.faults import FaultReason, RemoteFault
-from p2p.mesh.peer import Peer
-from p2p.mesh.serving import Allowance
 from p2p.port import Host
 from p2p.score import Action, Judgement, ScoreBoard
 
@@ -26,9 +25,30 @@ strangers fill it, the longest unused makes room."""
 log = structlog.get_logger(__name__)
 
 
-class Roster:
-    """``attend`` runs for every connection until it ends; ``gone`` hears of its end, ``changed`` of
-    what is worth saving."""
+class Attended(Protocol):
+    """One connected peer, as far as the roster looks at it."""
+
+    id: str
+    scope: trio.CancelScope
+    leaving: bool
+    last_useful: float | None
+
+    @property
+    def useful(self) -> bool:
+        """It has brought something, and can bring more."""
+
+    def leave(self, network: str) -> None:
+        """Give up one network with it."""
+
+
+P = TypeVar("P", bound=Attended)
+A = TypeVar("A")
+
+
+class Roster(Generic[P, A]):
+    """``make`` a peer of (id, addr, inbound, static, since, allowance) and ``allow`` what it may cost us, from now;
+    ``attend`` runs for every connection until it ends; ``part`` takes leave of one, within a bounded time, and ends
+    with ``Host.disconnect``; ``gone`` hears of its end, ``changed`` of what is worth saving."""
 
     def __init__(
         self,
@@ -38,21 +58,27 @@ class Roster:
         static: frozenset[str],
         keep_last: bool,
         wall: Callable[[], float],
-        attend: Callable[[Peer], Awaitable[None]],
+        make: Callable[[str, str, bool, bool, float, A], P],
+        allow: Callable[[float], A],
+        attend: Callable[[P], Awaitable[None]],
         gone: Callable[[str], None],
         changed: Callable[[], None],
+        part: Callable[[P], Awaitable[None]] | None = None,
     ) -> None:
         self._host = host
         self._scores = scores
         self._static = static
         self._keep_last = keep_last
         self._wall = wall
+        self._make = make
+        self._allow = allow
         self._attend = attend
+        self._part = part
         self._gone = gone
         self._changed = changed
-        self._allowances: OrderedDict[str, Allowance] = OrderedDict()
+        self._allowances: OrderedDict[str, A] = OrderedDict()
         self._nursery: trio.Nursery | None = None
-        self.peers: dict[str, Peer] = {}
+        self.peers: dict[str, P] = {}
 
     async def run(self) -> None:
         try:
@@ -94,7 +120,7 @@ class Roster:
         self._changed()
         return judgement
 
-    def drop(self, peer: Peer) -> None:
+    def drop(self, peer: P) -> None:
         """Disconnect, soon."""
         if not peer.leaving and self._nursery is not None:
             peer.leaving = True
@@ -105,13 +131,13 @@ class Roster:
         if peer is not None:
             peer.last_useful = self._wall()
 
-    def _act(self, peer: Peer, fault: RemoteFault, judgement: Judgement) -> None:
+    def _act(self, peer: P, fault: RemoteFault, judgement: Judgement) -> None:
         if judgement.action is Action.DISCOURAGE:
             self.drop(peer)
         elif fault.reason is FaultReason.WRONG_NETWORK:
             peer.leave(fault.network)
 
-    def _is_last_useful(self, peer: Peer) -> bool:
+    def _is_last_useful(self, peer: P) -> bool:
         others = (other for other in self.peers.values() if other is not peer)
         return peer.useful and not any(other.useful for other in others)
 
@@ -122,7 +148,7 @@ class Roster:
             self._disconnected(peer_id)
         elif peer_id not in self.peers:
             static = peer_id in self._static
-            peer = Peer(peer_id, addr, inbound, static, self._wall(), self._allowance(peer_id))
+            peer = self._make(peer_id, addr, inbound, static, self._wall(), self._allowance(peer_id))
             self.peers[peer_id] = peer
             log.info("peer connected", peer=peer_id, addr=addr, inbound=inbound)
             if self._scores.discouraged_until(peer_id, self._wall()) is not None:
@@ -138,7 +164,7 @@ class Roster:
             self._gone(peer_id)
             self._changed()
 
-    async def _firewalled(self, peer: Peer) -> None:
+    async def _firewalled(self, peer: P) -> None:
         try:
             with peer.scope:
                 await self._attend(peer)
@@ -146,15 +172,18 @@ class Roster:
             log.exception("peer task failed", peer=peer.id)
             self.drop(peer)
 
-    async def _disconnect(self, peer: Peer) -> None:
+    async def _disconnect(self, peer: P) -> None:
         try:
-            await self._host.disconnect(peer.id)
+            if self._part is None:
+                await self._host.disconnect(peer.id)
+            else:
+                await self._part(peer)
         except Exception:  # firewall, as above
             log.exception("disconnect failed", peer=peer.id)
 
-    def _allowance(self, peer_id: str) -> Allowance:
+    def _allowance(self, peer_id: str) -> A:
         """Of this peer, as it left it."""
-        allowance = self._allowances.pop(peer_id, None) or Allowance(trio.current_time())
+        allowance = self._allowances.pop(peer_id, None) or self._allow(trio.current_time())
         self._allowances[peer_id] = allowance
         if len(self._allowances) > MAX_ALLOWANCES:
             self._allowances.popitem(last=False)
