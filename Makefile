@@ -43,5 +43,5 @@ $(VENV)/.ready: pyproject.toml setup.py $(NATIVE)
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.ready
-	@$(BIN)/pip install -q --disable-pip-version-check -e ".[dev,ethereum]"
+	@$(BIN)/pip install -q --disable-pip-version-check -e ".[dev]"
 	@touch $@
