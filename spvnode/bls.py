@@ -92,6 +92,23 @@ class Committee:
         self._total = total
         return None
 
+    def dump(self) -> bytes | None:
+        """The decoded keys, for ``load``; None unless ``decode`` has found all of them good."""
+        keys = [key for key in self._keys if key is not None]
+        return None if self._total is None else self._backend.dump_keys(keys)
+
+    def load(self, data: bytes) -> bool:
+        """Takes keys that ``dump`` gave for these very keys, in place of decoding. False when they are not that many,
+        or do not add up to the aggregate; the rest is not checked again, so ``data`` must come from our own disk."""
+        keys = self._backend.load_keys(data)
+        if not keys or len(keys) != len(self._keys):
+            return False
+        total = self._backend.add(keys)
+        if self._backend.encode(total) != self._aggregate:
+            return False
+        self._keys, self._total = list(keys), total
+        return True
+
     def participants_key(self, bits: bytes, *, lazy: bool = False) -> Point | BlsReason:
         """Sum of the keys whose bit is set, or why there is none."""
         everyone = (1 << len(self._keys)) - 1
@@ -165,6 +182,17 @@ class Verifier:
             if len(self._committees) > MAX_CACHED_COMMITTEES:
                 self._committees.popitem(last=False)
         return committee
+
+    def decoded_keys(self, pubkeys: bytes, aggregate_pubkey: bytes) -> bytes | None:
+        """The keys of a committee that has been wholly decoded, for ``take_decoded_keys``; else None."""
+        data = self.committee(pubkeys, aggregate_pubkey).dump()
+        return None if data is None else self.backend.name.encode() + b"\0" + data
+
+    def take_decoded_keys(self, pubkeys: bytes, aggregate_pubkey: bytes, data: bytes) -> bool:
+        """Spares decoding a committee: ``data`` is what ``decoded_keys`` gave for it. False when it is no use, because
+        another backend wrote it, say."""
+        name, _, keys = data.partition(b"\0")
+        return name == self.backend.name.encode() and self.committee(pubkeys, aggregate_pubkey).load(keys)
 
     def verify(self, item: SignatureSet, *, lazy: bool = False) -> BlsReason | None:
         """None when the signature holds. ``lazy`` as for ``Committee``."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from types import MappingProxyType
@@ -26,6 +27,8 @@ KEY_SIZE = 48
 SIGNATURE_SIZE = 96
 INFINITY_BIT = 0x40
 """Of a compressed point's first byte."""
+FIELD_SIZE = 48
+"""Of a coordinate in G1."""
 CURVE_ORDER = 0x73EDA753299D7D483339D80809A1D80553BDA402FFFE5BFEFFFFFFFF00000001
 BACKEND_VARIABLE = "SPVNODE_BLS"
 WINDOW_BITS = 4
@@ -49,6 +52,12 @@ class Backend(Protocol):
 
     def encode(self, point: Point) -> bytes:
         """Compressed, 48 or 96 bytes."""
+
+    def dump_keys(self, keys: Sequence[Point]) -> bytes:
+        """G1 points in the form in which they load fastest: uncompressed, where the library has that."""
+
+    def load_keys(self, data: bytes) -> list[Point] | None:
+        """The inverse of ``dump_keys``. Neither curve nor subgroup is checked: for what has been checked before."""
 
     def is_infinity(self, key: Point) -> bool:
         """Whether a G1 point is the identity."""
@@ -76,6 +85,19 @@ class Backend(Protocol):
 
     def public_key(self, secret: int) -> Point:
         """``secret`` * g1."""
+
+
+def rows_of(data: bytes, size: int) -> list[bytes]:
+    """``data`` in pieces of ``size`` bytes, the last perhaps shorter."""
+    return [data[at : at + size] for at in range(0, len(data), size)]
+
+
+def add_points(points: Sequence[Point]) -> Point:
+    """Sum of at least one point, for points that have ``+``."""
+    total = points[0]
+    for point in points[1:]:
+        total = total + point
+    return total
 
 
 def signed_windows(number: int, width: int) -> list[int]:
@@ -166,14 +188,20 @@ class BlspyBackend:
     def encode(self, point: Point) -> bytes:
         return bytes(point)
 
+    def dump_keys(self, keys: Sequence[Point]) -> bytes:
+        return b"".join(bytes(key) for key in keys)
+
+    def load_keys(self, data: bytes) -> list[Point] | None:
+        try:
+            return [self._lib.G1Element.from_bytes_unchecked(row) for row in rows_of(data, KEY_SIZE)]
+        except (ValueError, RuntimeError):
+            return None
+
     def is_infinity(self, key: Point) -> bool:
         return bool(key == self._infinity)
 
     def add(self, points: Sequence[Point]) -> Point:
-        total = points[0]
-        for point in points[1:]:
-            total = total + point
-        return total
+        return add_points(points)
 
     def subtract(self, point: Point, others: Sequence[Point]) -> Point:
         return point + self.add(others).negate() if others else point
@@ -228,14 +256,20 @@ class ArkworksBackend:
     def encode(self, point: Point) -> bytes:
         return bytes(point.to_compressed_bytes())
 
+    def dump_keys(self, keys: Sequence[Point]) -> bytes:
+        return b"".join(bytes(key.to_xy_bytes_be()) for key in keys)
+
+    def load_keys(self, data: bytes) -> list[Point] | None:
+        try:
+            return [self._lib.G1Point.from_xy_bytes_unchecked_be(row) for row in rows_of(data, 2 * FIELD_SIZE)]
+        except ValueError:
+            return None
+
     def is_infinity(self, key: Point) -> bool:
         return bool(key == self._infinity)
 
     def add(self, points: Sequence[Point]) -> Point:
-        total = points[0]
-        for point in points[1:]:
-            total = total + point
-        return total
+        return add_points(points)
 
     def subtract(self, point: Point, others: Sequence[Point]) -> Point:
         return point - self.add(others) if others else point
@@ -266,9 +300,12 @@ class PyEccBackend:
     name = "py_ecc"
 
     def __init__(self) -> None:
+        limit = sys.getrecursionlimit()
         self._curve = importlib.import_module("py_ecc.optimized_bls12_381")
         self._codec = importlib.import_module("py_ecc.bls.g2_primitives")
         self._hash = importlib.import_module("py_ecc.bls.hash_to_curve").hash_to_G2
+        # py_ecc raises it to 100,000 for the whole process, where nested JSON of a peer would overrun the stack.
+        sys.setrecursionlimit(limit)
         self._sha256 = importlib.import_module("hashlib").sha256
 
     def _decode(self, decoder: Callable[[bytes], Point], data: bytes, size: int) -> Point | None:
@@ -289,6 +326,15 @@ class PyEccBackend:
     def encode(self, point: Point) -> bytes:
         in_g1 = isinstance(point[0], self._curve.FQ)
         return bytes(self._codec.G1_to_pubkey(point) if in_g1 else self._codec.G2_to_signature(point))
+
+    def dump_keys(self, keys: Sequence[Point]) -> bytes:
+        pairs = [self._curve.normalize(key) for key in keys]
+        return b"".join(number.n.to_bytes(FIELD_SIZE, "big") for pair in pairs for number in pair)
+
+    def load_keys(self, data: bytes) -> list[Point] | None:
+        field, one = self._curve.FQ, self._curve.FQ.one()
+        numbers = [field(int.from_bytes(row, "big")) for row in rows_of(data, FIELD_SIZE)]
+        return [(x, y, one) for x, y in zip(numbers[::2], numbers[1::2], strict=False)]
 
     def is_infinity(self, key: Point) -> bool:
         return bool(self._curve.is_inf(key))

@@ -5,7 +5,7 @@ Source: consensus-specs ``altair/light-client/sync-protocol.md``, ``is_better_up
 
 from __future__ import annotations
 
-from spvnode.ethereum.containers import LightClientUpdate
+from spvnode.ethereum.containers import LightClientFinalityUpdate, LightClientUpdate
 from spvnode.ethereum.presets import Preset
 from spvnode.ethereum.units import compute_sync_committee_period_at_slot
 
@@ -15,12 +15,12 @@ def is_sync_committee_update(update: LightClientUpdate) -> bool:
     return any(update.next_sync_committee_branch)
 
 
-def is_finality_update(update: LightClientUpdate) -> bool:
+def is_finality_update(update: LightClientUpdate | LightClientFinalityUpdate) -> bool:
     """Whether it brings a finalized header: its branch is not all zeros."""
     return any(update.finality_branch)
 
 
-def has_supermajority(update: LightClientUpdate) -> bool:
+def has_supermajority(update: LightClientUpdate | LightClientFinalityUpdate) -> bool:
     """Whether at least two thirds of the committee signed."""
     aggregate = update.sync_aggregate
     return aggregate.participants * 3 >= len(aggregate.sync_committee_bits) * 8 * 2

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
+from spvnode.beacon_commit import StepKind
 from spvnode.store.schema import sealed, unsealed
 from spvnode.types import CommitKind, Hash32, Height, Work
 
@@ -33,7 +34,7 @@ _HEAD = struct.Struct(">QQBI I32s I32s B32s II BBH")
 
 
 class EventKind(StrEnum):
-    """What happened. The first three are commits of the chain."""
+    """What happened. The first three are commits of a header chain."""
 
     EXTEND = CommitKind.EXTEND.value
     REORG = CommitKind.REORG.value
@@ -42,6 +43,10 @@ class EventKind(StrEnum):
     """Damage was found and healed; heights above ``new_tip`` must be fetched again."""
     BACKFILL = "backfill"
     """Everything below the checkpoint is stored and checked; ``redo_count`` headers."""
+    ADVANCE = StepKind.ADVANCE.value
+    """A beacon chain's optimistic header moved, or ``redo_count`` committees became known. Tips are slot and root."""
+    FINALITY = StepKind.FINALITY.value
+    """A beacon chain's finalized header moved. Tips are its slot and root; ``redo_count`` as for ADVANCE."""
 
 
 _KINDS = tuple(EventKind)

@@ -1,4 +1,5 @@
-"""Opens a store in a process of its own, which may die of it: ``python -m spvnode.store.trial PATH BUFFER [rebuild]``.
+"""Opens a store of any kind in a process of its own, which may die of it:
+``python -m spvnode.store.trial PATH BUFFER [rebuild]``.
 
 The caller holds the store's lock. Exits 0 with a line on stdout for each fault that it met; with an error where the
 store refuses for a reason that the caller will meet too.
@@ -9,14 +10,18 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from spvnode.store.load import scan
 from spvnode.store.port import Engine
 from spvnode.store.remedies import climb
+from spvnode.store.rows import walk
+
+ROWS = 64
+"""Rows held at once, of any kind of store: 10 MB of the largest."""
 
 
 def look(engine: Engine, notes: tuple[str, ...]) -> tuple[str, ...]:
     """Reads everything. Raises StoreDamaged."""
-    scan(engine)
+    for _ in walk(engine, b"\0", b"\xff", limit=ROWS):
+        pass
     return notes
 
 

@@ -15,7 +15,7 @@ from spvnode.bitcoin.changes import Rejected
 from spvnode.bitcoin.params import NETWORKS
 from spvnode.bitcoin.start import Checkpoint
 from spvnode.errors import InputError
-from spvnode.view import ChainView, Readiness
+from spvnode.view import BeaconView, ChainView, Readiness
 
 VECTORS = Path(__file__).resolve().parents[1] / "vectors" / "bitcoin"
 
@@ -27,10 +27,16 @@ def vector(name: str) -> bytes:
 
 
 class SmallNode:
-    """NodeView over chains that tests fill; ``clock`` is its wall time."""
+    """NodeView over chains that tests fill; ``clock`` is its wall time. ``beacons`` by name; None has not begun."""
 
-    def __init__(self, *networks: str, checkpoints: Mapping[str, Checkpoint] | None = None) -> None:
+    def __init__(
+        self,
+        *networks: str,
+        checkpoints: Mapping[str, Checkpoint] | None = None,
+        beacons: Mapping[str, BeaconView | None] | None = None,
+    ) -> None:
         self.clock = 1_700_000_000.0
+        self.beacon_views = dict(beacons or {})
         self.stores: dict[str, MemoryHeaders] = {}
         self.real: dict[str, HeaderChain] = {}
         for name in networks:
@@ -40,11 +46,15 @@ class SmallNode:
 
     @property
     def networks(self) -> Sequence[str]:
-        return tuple(self.stores)
+        return (*self.stores, *self.beacon_views)
 
     @property
     def chains(self) -> Mapping[str, ChainView]:
         return self.real
+
+    @property
+    def beacons(self) -> Mapping[str, BeaconView]:
+        return {name: view for name, view in self.beacon_views.items() if view is not None}
 
     @property
     def version(self) -> str:
@@ -53,6 +63,10 @@ class SmallNode:
     @property
     def started_at(self) -> float:
         return 1_699_999_000.0
+
+    @property
+    def wires(self) -> Mapping[str, Mapping[str, Any]]:
+        return {"ethereum": {"peer_id": "16Uiu2HTest", "addresses": [], "enr": ""}} if self.beacons else {}
 
     @property
     def peer_id(self) -> str | None:
