@@ -22,14 +22,15 @@ from p2p.mesh.service import Mesh
 from p2p.port import HostConfig
 from p2p.score import ScoreBoard
 from spvnode.bitcoin.params import NETWORKS
-from spvnode.config import Config, ensure_datadir
+from spvnode.config import BeaconConfig, Config, ensure_datadir
 from spvnode.errors import InputError, SpvnodeError
-from spvnode.followed import Followed
+from spvnode.follow.base import Follower
+from spvnode.follow.bitcoin import BitcoinFollower
+from spvnode.follow.bitcoin_served import Served
 from spvnode.metrics import Metrics
 from spvnode.node import Node
 from spvnode.places import BOOK_NAME, DISCOURAGED_NAME, IDENTITY_NAME
 from spvnode.rpc.server import serve_rpc
-from spvnode.served import Served
 from spvnode.supervise import supervise
 from spvnode.sync.mesh import MeshSource, pump
 from spvnode.version import VERSION
@@ -64,7 +65,7 @@ async def _main(config: Config) -> None:
         async with trio.open_nursery() as drivers:
             for one in node.followed.values():
                 await trio.to_thread.run_sync(one.open)
-                drivers.start_soon(supervise, f"sync {one.params.name}", one.run)
+                drivers.start_soon(supervise, f"sync {one.network}", one.run)
             async with trio.open_nursery() as services:
                 services.start_soon(_stop_on_signal, stop)
                 endpoint = config.rpc.endpoint
@@ -72,6 +73,9 @@ async def _main(config: Config) -> None:
                 await services.start(serve)
                 if config.mesh.enabled:
                     services.start_soon(supervise, "mesh", partial(run_mesh, node, config, datadir))
+                for one in node.followed.values():
+                    for name, service in one.services():
+                        services.start_soon(supervise, name, service)
                 await stop.wait()
                 log.info("stopping")
                 services.cancel_scope.cancel()
@@ -85,13 +89,17 @@ def build(config: Config, datadir: Path) -> Node:
     """The node, nothing of it running yet."""
     pool = trio.CapacityLimiter(config.sync.in_flight)
     checkpoints = {entry.network: entry for entry in config.checkpoint}
-    followed: dict[str, Followed] = {}
+    followed: dict[str, Follower] = {}
     node = Node(followed)
     node.mesh_enabled = config.mesh.enabled
     if config.mesh.enabled:
         node.known_as(identity(datadir / IDENTITY_NAME), ())
     for name in config.networks:
-        followed[name] = Followed(
+        beacon = config.beacon_for(name)
+        if beacon is not None:
+            followed[name] = ethereum(config, beacon, datadir, pool)
+            continue
+        followed[name] = BitcoinFollower(
             NETWORKS[name],
             datadir,
             checkpoints.get(name),
@@ -100,8 +108,18 @@ def build(config: Config, datadir: Path) -> Node:
             write_buffer=config.store.write_buffer,
             pool=pool,
             clock=time.time,
+            mesh_peers=node.mesh_peers,
         )
     return node
+
+
+def ethereum(config: Config, beacon: BeaconConfig, datadir: Path, pool: trio.CapacityLimiter) -> Follower:
+    """One Ethereum network. Who follows none never loads its rules."""
+    from spvnode.follow.ethereum import EthereumFollower  # noqa: PLC0415 - see above
+
+    return EthereumFollower(
+        beacon, datadir, sync=config.sync, write_buffer=config.store.write_buffer, pool=pool, clock=time.time
+    )
 
 
 def identity(path: Path) -> str:
@@ -121,6 +139,7 @@ async def _stop_on_signal(stop: trio.Event) -> None:
 
 async def run_mesh(node: Node, config: Config, datadir: Path) -> None:
     """The libp2p side, from its import to its end. InputError for an address or identity that cannot be used."""
+    meshed = {name: one for name, one in node.followed.items() if isinstance(one, BitcoinFollower)}
     # Half a second of CPU for libp2p, in a thread: the RPC answers meanwhile.
     await trio.to_thread.run_sync(importlib.import_module, "p2p.host.host")
     settings = HostConfig(
@@ -132,17 +151,17 @@ async def run_mesh(node: Node, config: Config, datadir: Path) -> None:
             log.info("mesh listens", peer_id=host.peer_id, addrs=list(host.addrs))
             mesh = Mesh(
                 host,
-                {name: Served(one) for name, one in node.followed.items()},
+                {name: Served(one) for name, one in meshed.items()},
                 AddressBook(datadir / BOOK_NAME),
                 ScoreBoard(datadir / DISCOURAGED_NAME),
-                check_tip=lambda network, height, header: node.followed[network].judge_tip(height, header),
+                check_tip=lambda network, height, header: meshed[network].judge_tip(height, header),
                 static=config.mesh.peers,
             )
             try:
                 async with trio.open_nursery() as nursery:
                     await nursery.start(mesh.run)  # type: ignore[arg-type]  # trio-typing, a libp2p dependency, lags
                     node.mesh = mesh
-                    nursery.start_soon(pump, mesh, node.followed)
+                    nursery.start_soon(pump, mesh, meshed)
                     if config.mesh.mdns and beyond_loopback(host.addrs):
                         nursery.start_soon(supervise, "mdns", partial(discover, mesh, host.addrs))
             finally:

@@ -15,6 +15,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 from merkle.shape import MAX_PEAKS
+from spvnode import networks
 from spvnode.errors import InputError
 from spvnode.inputs import (
     MAX_HEIGHT,
@@ -23,8 +24,10 @@ from spvnode.inputs import (
     parse_endpoint,
     parse_hash,
     parse_hex,
+    parse_http_url,
     parse_multiaddr,
     parse_network,
+    parse_root,
 )
 from spvnode.types import Hash32, Height
 
@@ -48,7 +51,7 @@ def _check_once(field: str, names: tuple[str, ...]) -> None:
 
 def _check_start(entry: CheckpointConfig) -> None:
     """Told before the daemon waits for a header that could not begin a chain; the header itself is checked later."""
-    from spvnode.bitcoin.params import NETWORKS  # noqa: PLC0415 - see known_networks
+    from spvnode.bitcoin.params import NETWORKS  # noqa: PLC0415 - inputs and defaults alone need no rules
 
     params = NETWORKS[entry.network]
     if not params.no_retargeting and entry.height % params.interval:
@@ -145,6 +148,74 @@ class CheckpointConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         return tuple(Hash32(bytes.fromhex(peak)) for peak in self.peaks)
 
 
+class BeaconConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """``[[beacon]]``: one Ethereum network. Trust begins at ``checkpoint``, at ``checkpoint_file``, or where ``quorum``
+    of the Beacon APIs or peers name the same finalized block; without any of them the node waits and says so."""
+
+    network: str
+    """``ethereum``, ``sepolia``, ``hoodi``, or a name of your own for the network of ``config``."""
+    checkpoint: str = ""
+    """Root of a finalized beacon block that you trust, 64 hex digits, with or without 0x."""
+    checkpoint_file: str = ""
+    """A bootstrap (SSZ or JSON) or a proof bundle to begin at."""
+    quorum: Annotated[int, Meta(ge=0, le=MAX_ENTRIES)] = 0
+    """How many of ``apis`` (or else of the peers) must name the same finalized block for trust to begin there; 0: none
+    can. A quorum of one is a server that you trust, such as your own."""
+    allow_stale_checkpoint: bool = False
+    """Begin at a block that is older than the weak-subjectivity period: former validators could have forged it."""
+    apis: tuple[str, ...] = ()
+    """Beacon API endpoints, ``http(s)://HOST[:PORT]``: a source beside the peers, each checked against the others."""
+    p2p: bool = True
+    """Join the network's own libp2p peers."""
+    listen: tuple[str, ...] = ("/ip4/0.0.0.0/tcp/9000",)
+    """Multiaddrs to listen on for them; port 0 for any free one."""
+    peers: tuple[str, ...] = ()
+    """Peers to keep a connection to: ``enr:...``, or multiaddrs with ``/p2p/``."""
+    max_peers: Annotated[int, Meta(ge=1, le=256)] = 24
+    """Connections at once."""
+    discovery: bool = True
+    """Look for peers by discv5; not done where only loopback is listened on."""
+    bootnodes: tuple[str, ...] = ()
+    """ENRs that discovery begins at; empty for the network's public ones."""
+    config: str = ""
+    """A devnet's standard ``config.yaml``."""
+    genesis_validators_root: str = ""
+    """For ``config``: 64 hex digits."""
+    genesis_time: Annotated[int, Meta(ge=0, le=2**40)] | None = None
+    """For ``config``: Unix seconds, where they are not ``MIN_GENESIS_TIME + GENESIS_DELAY``."""
+
+    def __post_init__(self) -> None:
+        parse_network(self.network, "beacon.network")
+        for key in ("apis", "listen", "peers", "bootnodes"):
+            _check_count(f"beacon.{key}", getattr(self, key))
+        for i, addr in enumerate(self.listen):
+            parse_multiaddr(addr, f"beacon.listen[{i}]", need_peer=False)
+        for i, peer in enumerate(self.peers):
+            if not peer.startswith("enr:"):
+                parse_multiaddr(peer, f"beacon.peers[{i}]", need_peer=True)
+        for i, api in enumerate(self.apis):
+            parse_http_url(api, f"beacon.apis[{i}]")
+        if self.checkpoint:
+            parse_root(self.checkpoint, "beacon.checkpoint")
+        if bool(self.config) != bool(self.genesis_validators_root):
+            raise InputError("beacon.config", "goes together with beacon.genesis_validators_root")
+        if self.genesis_validators_root:
+            parse_root(self.genesis_validators_root, "beacon.genesis_validators_root")
+        if self.checkpoint and self.checkpoint_file:
+            raise InputError("beacon.checkpoint_file", "is given beside beacon.checkpoint; name one start")
+
+    @property
+    def checkpoint_root(self) -> Hash32 | None:
+        """``checkpoint`` as bytes, None when it was not given."""
+        return parse_root(self.checkpoint, "beacon.checkpoint") if self.checkpoint else None
+
+    @property
+    def validators_root(self) -> Hash32 | None:
+        """``genesis_validators_root`` as bytes, None when it was not given."""
+        given = self.genesis_validators_root
+        return parse_root(given, "beacon.genesis_validators_root") if given else None
+
+
 class SyncConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """``[sync]``: how hard to fetch."""
 
@@ -180,6 +251,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     mesh: MeshConfig = MeshConfig()
     rpc: RpcConfig = RpcConfig()
     checkpoint: tuple[CheckpointConfig, ...] = ()
+    beacon: tuple[BeaconConfig, ...] = ()
     sync: SyncConfig = SyncConfig()
     store: StoreConfig = StoreConfig()
     log: LogConfig = LogConfig()
@@ -189,13 +261,26 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         _check_count("checkpoint", self.checkpoint)
         if not self.networks:
             raise InputError("networks", "names no network")
+        _check_count("beacon", self.beacon)
+        devnets = tuple(entry.network for entry in self.beacon if entry.config)
         for i, name in enumerate(self.networks):
-            parse_network(name, f"networks[{i}]", known_networks())
+            parse_network(name, f"networks[{i}]", networks.KNOWN + devnets)
         _check_once("networks", self.networks)
         _check_once("checkpoint", tuple(entry.network for entry in self.checkpoint))
+        _check_once("beacon", tuple(entry.network for entry in self.beacon))
         for entry in self.checkpoint:
-            parse_network(entry.network, "checkpoint.network", known_networks())
+            parse_network(entry.network, "checkpoint.network", networks.BITCOIN)
             _check_start(entry)
+        for beacon in self.beacon:
+            known = networks.BITCOIN if beacon.config else networks.ETHEREUM
+            if (beacon.network in known) == bool(beacon.config):
+                problem = "is a network of another kind" if beacon.config else "is no Ethereum network that we know"
+                raise InputError("beacon.network", f"{beacon.network} {problem}; known are {', '.join(known)}")
+
+    def beacon_for(self, network: str) -> BeaconConfig | None:
+        """The settings of an Ethereum network, its own or the defaults; None for any other network."""
+        found = next((entry for entry in self.beacon if entry.network == network), None)
+        return found or (BeaconConfig(network=network) if network in networks.ETHEREUM else None)
 
     @property
     def data_path(self) -> Path:
@@ -241,10 +326,3 @@ def owner_name(uid: int) -> str:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
         return f"user {uid}"
-
-
-def known_networks() -> tuple[str, ...]:
-    """Names of the networks that this build has rules for."""
-    from spvnode.bitcoin.params import NETWORKS  # noqa: PLC0415 - inputs and defaults alone need no rules
-
-    return tuple(NETWORKS)

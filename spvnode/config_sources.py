@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args, get_origin
@@ -21,7 +21,8 @@ from msgspec.structs import fields
 
 from spvnode.config import Config, data_path
 from spvnode.errors import InputError
-from spvnode.inputs import parse_checkpoint, placed_problem
+from spvnode.inputs import parse_checkpoint, parse_network, parse_root, placed_problem
+from spvnode.networks import BITCOIN
 from spvnode.places import CONFIG_NAME
 from spvnode.types import hash_hex
 
@@ -34,6 +35,9 @@ RESERVED_ENV = frozenset({CONFIG_VARIABLE, "SPVNODE_KERNELS", "SPVNODE_SHA256"})
 TEST_PREFIX = "SPVNODE_TEST_"
 """Variables of the test-suite, which a daemon under test inherits."""
 
+BY_NETWORK = {"checkpoint": False, "beacon": True}
+"""Lists of tables that name a network each, and whether a later table of a network adds to an earlier one: half a
+checkpoint is none."""
 _UNKNOWN = re.compile(r"Object contains unknown field `(?P<key>[^`]*)`")
 _MISSING = re.compile(r"Object missing required field `(?P<key>[^`]*)`")
 _WORDS = {"Expected object": "Expected table", "got object": "got table", "Expected bool": "Expected true or false"}
@@ -110,17 +114,30 @@ def env_layer(environ: Mapping[str, str]) -> Layer:
             continue
         keys = name.removeprefix("SPVNODE_").lower().split("__")
         field_type = _field_type(keys, name)
+        if name == "SPVNODE_CHECKPOINT":
+            values |= starts((item.strip() for item in text.split(",") if item.strip()), name)
+            continue
         target = values
         for key in keys[:-1]:
             target = target.setdefault(key, {})
-        target[keys[-1]] = _from_text(text, field_type, name)
+        target[keys[-1]] = _from_text(text, field_type)
     return Layer(values, _env_spelling, strict=False)
 
 
-def checkpoint_values(text: str, field: str) -> dict[str, Any]:
-    """``NETWORK:HEIGHT:HASH`` as a ``[[checkpoint]]`` table."""
-    given = parse_checkpoint(text, field, with_network=True)
-    return {"network": given.network, "height": given.height, "hash": hash_hex(given.hash)}
+def starts(texts: Iterable[str], field: str) -> dict[str, list[dict[str, Any]]]:
+    """Starts of trust, ``NETWORK:HEIGHT:HASH`` or for Ethereum ``NETWORK:ROOT``, as ``[[checkpoint]]`` and
+    ``[[beacon]]`` tables."""
+    tables: dict[str, list[dict[str, Any]]] = {}
+    for text in texts:
+        name, _, root = text.partition(":")
+        if ":" in root or name in BITCOIN:
+            given = parse_checkpoint(text, field, with_network=True)
+            entry = {"network": given.network, "height": given.height, "hash": hash_hex(given.hash)}
+            tables.setdefault("checkpoint", []).append(entry)
+        else:
+            parse_root(root, field)
+            tables.setdefault("beacon", []).append({"network": parse_network(name, field), "checkpoint": root})
+    return tables
 
 
 def _convert(values: Mapping[str, Any], spell: Callable[[str], str], *, strict: bool) -> Config:
@@ -167,23 +184,25 @@ def _field_type(keys: list[str], name: str) -> Any:
     return struct
 
 
-def _from_text(text: str, field_type: Any, name: str) -> object:
+def _from_text(text: str, field_type: Any) -> object:
     """A list at its commas; anything else stays text, which ``convert`` reads by the key's type."""
     if get_origin(field_type) is not tuple:
         return text
-    items = [item.strip() for item in text.split(",") if item.strip()]
-    return [checkpoint_values(item, name) for item in items] if name == "SPVNODE_CHECKPOINT" else items
+    return [item.strip() for item in text.split(",") if item.strip()]
 
 
 def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """``above`` over ``below``: tables key by key, checkpoints network by network, other lists as a whole."""
+    """``above`` over ``below``: tables key by key, ``BY_NETWORK`` network by network, other lists as a whole."""
     merged = dict(below)
     for key, value in above.items():
         if isinstance(value, Mapping) and isinstance(merged.get(key), Mapping):
             merged[key] = _merge(merged[key], value)
-        elif key == "checkpoint":
-            kept = {entry["network"]: entry for entry in merged.get(key, ())}
-            merged[key] = list((kept | {entry["network"]: entry for entry in value}).values())
+        elif key in BY_NETWORK:
+            entries = {entry["network"]: entry for entry in merged.get(key, ())}
+            for entry in value:
+                known = entries.get(entry["network"], {}) if BY_NETWORK[key] else {}
+                entries[entry["network"]] = {**known, **entry}
+            merged[key] = list(entries.values())
         else:
             merged[key] = value
     return merged

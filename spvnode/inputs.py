@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from spvnode.errors import InputError
 from spvnode.types import Hash32, Height
@@ -47,7 +48,7 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class CheckpointInput:
-    """A trust start as it is named on the command line: ``[network:]height:hash``."""
+    """A trust start of Bitcoin's kind as it is named on the command line: ``[network:]height:hash``."""
 
     network: str | None
     height: Height
@@ -170,3 +171,23 @@ def _parse_port(text: str, field: str) -> int:
     if not _DECIMAL.match(text) or int(text) > MAX_PORT:
         raise InputError(field, f"{shown(text)} is no port (0 to {MAX_PORT})")
     return int(text)
+
+
+def parse_root(text: str, field: str) -> Hash32:
+    """An SSZ root as Ethereum's tools print it: 64 hex digits in their natural order, with or without 0x."""
+    digits = bounded(text, field).removeprefix("0x")
+    if len(digits) != HASH_HEX_LENGTH or not _HEX.match(digits):
+        raise InputError(field, f"{shown(text)} is no root ({HASH_HEX_LENGTH} hex digits)")
+    return Hash32(bytes.fromhex(digits))
+
+
+def parse_http_url(text: str, field: str) -> str:
+    """``http(s)://HOST[:PORT][/PATH]`` without query or fragment."""
+    url = urlsplit(bounded(text, field))
+    try:
+        port_fits = url.port is None or 0 < url.port <= MAX_PORT
+    except ValueError:
+        port_fits = False
+    if url.scheme not in ("http", "https") or not url.hostname or url.query or url.fragment or not port_fits:
+        raise InputError(field, f"{shown(text)} is not of the form http(s)://HOST[:PORT][/PATH]")
+    return text

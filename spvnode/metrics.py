@@ -75,13 +75,20 @@ def _families(node: NodeView) -> Iterator[Metric]:
     info = GaugeMetricFamily("spvnode_info", "Always 1; the version is the label.", labels=["version"])
     info.add_metric([node.version], 1)
     yield info
-    chains = node.chains
-    sync = {name: node.sync_info(name) for name in chains}
-    fresh = {name: node.freshness(name) for name in chains}
+    chains, beacons = node.chains, node.beacons
+    begun = (*chains, *beacons)
+    sync = {name: node.sync_info(name) for name in begun}
+    fresh = {name: node.freshness(name) for name in begun}
     yield _gauge("tip_height", "Height of the best header.", {n: c.tip_height for n, c in chains.items()})
     yield _gauge("side_branches", "Competing branches held.", {n: len(c.branches()) for n, c in chains.items()})
-    yield _gauge("peers", "Connected peers.", {n: len(node.peers(n)) for n in chains})
-    yield _gauge("ready", "1 where /readyz agrees.", {n: node.readiness(n).ready for n in chains})
+    yield _gauge(
+        "finalized_slot", "Slot of the finalized header.", {n: b.finalized.beacon.slot for n, b in beacons.items()}
+    )
+    yield _gauge(
+        "optimistic_slot", "Slot of the signed header.", {n: b.optimistic.beacon.slot for n, b in beacons.items()}
+    )
+    yield _gauge("peers", "Connected peers.", {n: len(node.peers(n)) for n in begun})
+    yield _gauge("ready", "1 where /readyz agrees.", {n: node.readiness(n).ready for n in begun})
     yield _gauge(
         "tip_age_seconds", "Age of the best header by its timestamp.", {n: _age(f, "tip_age") for n, f in fresh.items()}
     )

@@ -9,27 +9,20 @@ from typing import Any
 from p2p.mesh.peer import PeerInfo
 from p2p.mesh.service import Mesh
 from spvnode.bitcoin.chain import HeaderChain
-from spvnode.bitcoin.header import Header
 from spvnode.errors import InputError
-from spvnode.followed import Followed
+from spvnode.follow.base import Follower
 from spvnode.following import Outcome
 from spvnode.store.events import Event
 from spvnode.sync.table import State
-from spvnode.types import hash_hex
+from spvnode.types import Hash32, hash_hex
 from spvnode.version import VERSION
-from spvnode.view import Readiness
-
-STALE_BLOCKS = 24
-"""Block intervals without a new block after which a tip is stale: 4 h on mainnet, which chance alone brings about
-once in 26 billion blocks."""
-CLOCK_AHEAD = 2 * 60 * 60
-"""Seconds that a checked tip may be ahead of our clock before the clock is what looks wrong."""
+from spvnode.view import BeaconView, Readiness
 
 
 class Node:
     """State of the running daemon. ``mesh`` is None while libp2p is off or being restarted."""
 
-    def __init__(self, followed: Mapping[str, Followed], clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, followed: Mapping[str, Follower], clock: Callable[[], float] = time.time) -> None:
         self.followed = followed
         self.mesh: Mesh | None = None
         self.mesh_enabled = False
@@ -45,8 +38,15 @@ class Node:
 
     @property
     def chains(self) -> Mapping[str, HeaderChain]:
-        """Chains that have begun, in the order of the configuration."""
-        return {name: one.headers for name, one in self.followed.items() if one.headers is not None}
+        """See ``NodeView``."""
+        found = ((name, one.headers) for name, one in self.followed.items())
+        return {name: chain for name, chain in found if chain is not None}
+
+    @property
+    def beacons(self) -> Mapping[str, BeaconView]:
+        """See ``NodeView``."""
+        found = ((name, one.beacon) for name, one in self.followed.items())
+        return {name: chain for name, chain in found if chain is not None}
 
     @property
     def version(self) -> str:
@@ -68,6 +68,11 @@ class Node:
         """Where the mesh listens, once it does."""
         return self._addrs
 
+    @property
+    def wires(self) -> Mapping[str, Mapping[str, Any]]:
+        """See ``NodeView``."""
+        return {name: one.identity for name, one in self.followed.items() if one.identity}
+
     def known_as(self, peer_id: str, addrs: Sequence[str]) -> None:
         """The mesh is up under this identity and these addresses."""
         self._peer_id, self._addrs = peer_id, tuple(addrs)
@@ -78,62 +83,51 @@ class Node:
 
     def sync_info(self, network: str) -> Mapping[str, Any]:
         """See ``NodeView``."""
-        driver = self.followed[network].driver
-        return driver.info() if driver is not None else {"state": str(State.IDLE), "waiting_for": "checkpoint header"}
+        one = self.followed[network]
+        if one.driver is None:
+            return {"state": str(State.IDLE), "waiting_for": one.waits_for, **one.details()}
+        return {**one.driver.info(), **one.details()}
 
     def peers(self, network: str) -> Sequence[Mapping[str, Any]]:
         """See ``NodeView``."""
-        peers = self.mesh.peers() if self.mesh is not None else []
-        return [_peer(number, peer, network) for number, peer in enumerate(peers) if network in peer.tips]
+        return self.followed[network].peers()
+
+    def mesh_peers(self) -> Sequence[PeerInfo] | None:
+        """The mesh's peers; None where it is off."""
+        if not self.mesh_enabled:
+            return None
+        return self.mesh.peers() if self.mesh is not None else ()
 
     def readiness(self, network: str) -> Readiness:
         """See ``NodeView``."""
-        reasons = tuple(self._reasons(network))
-        return Readiness(not reasons, reasons)
-
-    def _reasons(self, network: str) -> list[str]:
         one = self.followed[network]
-        chain, driver = one.headers, one.driver
-        if chain is None or driver is None:
-            return ["waiting for the checkpoint's header" if one.checkpoint else "starting"]
-        tip_time = Header(chain.header(chain.tip_height)).time
-        age = self.now() - tip_time
-        stale_after = STALE_BLOCKS * chain.params.spacing
-        ours = driver.machine
-        reasons = {
-            "the mesh is off: nobody confirms the tip": not self.mesh_enabled,
-            "no peer": self.mesh_enabled and not self.peers(network),
-            "the checkpoint is not on a valid chain": ours.refuted,
-            "the tip has less than the minimum chain work":
-                chain.work_known and chain.chainwork(chain.tip_height) < chain.minimum_chain_work,
-            f"synchronising: {ours.state}": bool(ours.peers.leaders(ours.tip)),
-            f"the tip is {span(age)} old, stale after {span(stale_after)}":
-                not chain.params.no_retargeting and age > stale_after,
-            "the clock is behind the tip": age < -CLOCK_AHEAD,
-        }  # fmt: skip
-        return [reason for reason, holds in reasons.items() if holds]
+        if one.driver is None:
+            return Readiness(False, (f"waiting for {one.waits_for}" if one.waits else "starting",))
+        reasons = tuple(reason for reason, holds in one.reasons().items() if holds)
+        return Readiness(not reasons, reasons)
 
     def events(self, network: str, cursor: int, limit: int) -> Sequence[Mapping[str, Any]]:
         """See ``NodeView``."""
-        store = self.followed[network].store
-        return [_event(event) for event in store.events(cursor, limit)] if store is not None else []
+        one = self.followed[network]
+        return [_event(event, one.hash_text) for event in one.events(cursor, limit)]
 
     def freshness(self, network: str) -> Mapping[str, Any]:
         """See ``NodeView``."""
-        one = self.followed[network]
-        chain, driver = one.headers, one.driver
-        useful = driver.last_useful if driver is not None else None
-        tip_age = self.now() - Header(chain.header(chain.tip_height)).time if chain is not None else None
+        one, now = self.followed[network], self.now()
+        useful = one.driver.last_useful if one.driver is not None else None
         return {
-            "tip_age": None if tip_age is None else round(tip_age, 1),
-            "last_useful_event_age": None if useful is None else round(self.now() - useful, 1),
+            "tip_age": None if one.tip_time is None else round(now - one.tip_time, 1),
+            "last_useful_event_age": None if useful is None else round(now - useful, 1),
         }
 
     async def import_headers(self, network: str, headers: bytes) -> Mapping[str, Any]:
         """See ``NodeView``."""
-        driver = self.followed[network].driver
+        one = self.followed[network]
+        driver = one.driver
+        if not one.imports:
+            raise InputError("network", f"{network} has no headers to import: its updates come from its own network")
         if driver is None:
-            raise InputError("network", f"{network} has not begun: it waits for its checkpoint's header")
+            raise InputError("network", f"{network} has not begun: it waits for {one.waits_for}")
         before = driver.chain.tip.height
         verdict = await driver.import_items(headers)
         if verdict.outcome is Outcome.REJECTED:
@@ -143,50 +137,19 @@ class Node:
                 "advanced": tip.height - before}  # fmt: skip
 
 
-def _event(event: Event) -> Mapping[str, Any]:
-    """Hashes as explorers print them; ``undo`` from the old tip downward, ``redo`` upward, both cut when very long."""
+def _event(event: Event, text: Callable[[Hash32], str]) -> Mapping[str, Any]:
+    """Hashes as ``text`` prints them; ``undo`` from the old tip downward, ``redo`` upward, both cut when very long."""
     return {
         "seq": event.seq,
         "time": event.time,
         "kind": str(event.kind),
         "fork_height": event.fork_height,
-        "from": {"height": event.old_tip.height, "hash": hash_hex(event.old_tip.hash)},
-        "to": {"height": event.new_tip.height, "hash": hash_hex(event.new_tip.hash)},
+        "from": {"height": event.old_tip.height, "hash": text(event.old_tip.hash)},
+        "to": {"height": event.new_tip.height, "hash": text(event.new_tip.hash)},
         "chainwork": None if event.chainwork is None else f"{event.chainwork:064x}",
         "undo_count": event.undo_count,
         "redo_count": event.redo_count,
-        "undo": [hash_hex(one) for one in event.undo],
-        "redo": [hash_hex(one) for one in event.redo],
+        "undo": [text(one) for one in event.undo],
+        "redo": [text(one) for one in event.redo],
         "detail": event.detail,
-    }
-
-
-def span(seconds: float) -> str:
-    """A time span for people: two digits or so, in the unit that fits."""
-    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
-        if abs(seconds) >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.0f} s"
-
-
-def _peer(number: int, peer: PeerInfo, network: str) -> Mapping[str, Any]:
-    """Under Core's names where it has them."""
-    tip = peer.tips[network]
-    return {
-        "id": number,
-        "peer_id": peer.id,
-        "addr": peer.addr,
-        "subver": peer.agent,
-        "inbound": peer.inbound,
-        "connection_type": "manual" if peer.static else "inbound" if peer.inbound else "outbound-full-relay",
-        "conntime": int(peer.since),
-        "last_useful": None if peer.last_useful is None else int(peer.last_useful),
-        "bytesrecv": peer.bytes_received,
-        "bytessent": peer.bytes_sent,
-        "synced_headers": tip.tip_height,
-        "bestblockhash": hash_hex(tip.tip_hash),
-        "headers_received": peer.headers_received,
-        "headers_served": peer.headers_served,
-        "score": round(peer.score, 1),
-        "transport_protocol_type": "libp2p",
     }

@@ -158,6 +158,10 @@ class NodeView(Protocol):
     def listen_addrs(self) -> Sequence[str]:
         """Full multiaddrs that others can dial."""
 
+    @property
+    def wires(self) -> Mapping[str, Mapping[str, Any]]:
+        """Who we are on networks of their own, beside the mesh: by network, JSON-ready."""
+
     def now(self) -> float:
         """Unix seconds."""
 

@@ -35,14 +35,21 @@ def command(datadir: str | None, config: str | None, as_json: bool) -> None:
     )
     client = running(settings.data_path)
     found = _from_daemon(client.call("getnodeinfo")) if client else _from_file(settings)
-    if found["peer_id"] is None:
+    if found["peer_id"] is None and not found["beacon"]:
         raise InputError("mesh.enabled", "the daemon runs without mesh: it has no peer id")
     would = [f"no daemon runs; it would listen on {addr}" for addr in found["listen"]]
-    emit(found, [found["peer_id"], *found["addresses"], *would], as_json=as_json)
+    ours = [found["peer_id"], *found["addresses"]] if found["peer_id"] else []
+    emit(found, [*ours, *would, *_wires(found["beacon"])], as_json=as_json)
+
+
+def _wires(beacon: dict[str, Any]) -> list[str]:
+    """Ethereum networks have nodes of their own, and know us by another key."""
+    return [f"{name}: {known}" for name, wire in beacon.items() for known in (*wire["addresses"], wire["enr"]) if known]
 
 
 def _from_daemon(node: dict[str, Any]) -> dict[str, Any]:
-    return {"peer_id": node["peer_id"], "addresses": node["listen_addrs"], "listen": [], "running": True}
+    return {"peer_id": node["peer_id"], "addresses": node["listen_addrs"], "listen": [], "running": True,
+            "beacon": node["beacon"]}  # fmt: skip
 
 
 def _from_file(settings: Config) -> dict[str, Any]:
@@ -52,4 +59,4 @@ def _from_file(settings: Config) -> dict[str, Any]:
     except IdentityError as error:
         raise InputError("identity", f"{error.path}: {error.problem}") from error
     listen = [f"{addr}/p2p/{peer_id}" for addr in settings.mesh.listen]
-    return {"peer_id": peer_id, "addresses": [], "listen": listen, "running": False}
+    return {"peer_id": peer_id, "addresses": [], "listen": listen, "running": False, "beacon": {}}

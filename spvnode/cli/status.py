@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from spvnode.cli.beacon import grounds, signers
 from spvnode.cli.client import IN_WARMUP, Client, DaemonError
 from spvnode.cli.options import all_networks_option, find_datadir, json_option, place_options
 from spvnode.cli.output import emit, pairs, seconds
@@ -33,15 +34,31 @@ def _chain(client: Client, network: str) -> dict[str, Any]:
     named = {"network": network}
     sync = client.call("getsyncinfo", named)
     peers = client.call("getpeerinfo", named)
-    standing = {key: sync.pop(key) for key in ("network", "freshness", "ready", "start")}
+    beacon = "grounds" in sync
+    rests = "grounds" if beacon else "start"
+    standing = {key: sync.pop(key) for key in ("network", "freshness", "ready", rests)}
     reasons = sync.pop("reasons", [])
+    info = (_beacon_info if beacon else _header_info)(client, named, standing)
+    return {**info, "connections": len(peers), "reasons": reasons, "sync": sync}
+
+
+def _header_info(client: Client, named: dict[str, str], standing: dict[str, Any]) -> dict[str, Any]:
     try:
-        info, tips = client.call("getblockchaininfo", named), client.call("getchaintips", named)
+        return {**client.call("getblockchaininfo", named), "chaintips": client.call("getchaintips", named)}
     except DaemonError as error:
         if error.rpc_code != IN_WARMUP:
             raise
-        info, tips = {"blocks": None, "headers": None, "bestblockhash": None, **standing}, []
-    return {**info, "connections": len(peers), "reasons": reasons, "chaintips": tips, "sync": sync}
+        return {"blocks": None, "headers": None, "bestblockhash": None, **standing, "chaintips": []}
+
+
+def _beacon_info(client: Client, named: dict[str, str], standing: dict[str, Any]) -> dict[str, Any]:
+    try:
+        found = {head: client.call(f"get{head}header", named) for head in ("finalized", "optimistic")}
+    except DaemonError as error:
+        if error.rpc_code != IN_WARMUP:
+            raise
+        found = {"finalized": None, "optimistic": None}
+    return {**found, **standing}
 
 
 def _head(node: dict[str, Any]) -> list[str]:
@@ -56,7 +73,7 @@ def _head(node: dict[str, Any]) -> list[str]:
 
 def _lines(chain: dict[str, Any]) -> list[str]:
     rows = {
-        **_tip_rows(chain),
+        **(_beacon_rows(chain) if "grounds" in chain else _tip_rows(chain)),
         "heard from peers": _ago(chain["freshness"].get("last_useful_event_age")),
         "peers": chain["connections"],
         "sync": chain["sync"].get("state"),
@@ -80,6 +97,29 @@ def _tip_rows(chain: dict[str, Any]) -> dict[str, object]:
         "tip age": seconds(chain["freshness"].get("tip_age")),
         "branches": len(chain["chaintips"]) - 1,
     }
+
+
+def _beacon_rows(chain: dict[str, Any]) -> dict[str, object]:
+    finalized, optimistic = chain["finalized"], chain["optimistic"]
+    if finalized is None:
+        return {"finalized": "none yet: no checkpoint is trusted"}
+    return {
+        "finalized": _slot(finalized),
+        "optimistic": _slot(optimistic),
+        "execution block": _execution(finalized, optimistic),
+        "signed by": signers(optimistic),
+        "rests on": grounds(chain["grounds"]),
+    }
+
+
+def _slot(header: dict[str, Any]) -> str:
+    return f"slot {header['slot']}, {seconds(header['age'])} old, {header['root']}"
+
+
+def _execution(finalized: dict[str, Any], optimistic: dict[str, Any]) -> str | None:
+    """Numbers of the execution blocks; None before capella."""
+    final, newest = ((header["execution"] or {}).get("block_number") for header in (finalized, optimistic))
+    return None if final is None else f"{final} finalized, {newest} signed"
 
 
 def _ago(age: float | None) -> str:

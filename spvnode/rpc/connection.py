@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Awaitable, Callable
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import unquote_to_bytes
@@ -49,7 +50,7 @@ class Connection:
         while (request := await self._next_request(first)) is not None:
             first = False
             with trio.move_on_after(REQUEST_SECONDS) as patience:
-                await self._serve(request)
+                await self._serve(request, partial(_more_time, patience))
             if patience.cancelled_caught:  # perhaps in the middle of a reply: nothing may follow it
                 return await self._refuse(503, f"the request took longer than {REQUEST_SECONDS:.0f} s")
             if not self._recycle():
@@ -94,12 +95,12 @@ class Connection:
 
     # -- answering
 
-    async def _serve(self, request: h11.Request) -> None:
+    async def _serve(self, request: h11.Request, more_time: Callable[[], None]) -> None:
         self._start = None
         try:
             if not request.target.startswith(b"/"):
                 return await self._refuse(400, "the request target must be a path")
-            await self._app(_scope(request, self._peer), self._next_part, self._answer)
+            await self._app(_scope(request, self._peer, more_time), self._next_part, self._answer)
         except h11.RemoteProtocolError as error:
             await self._refuse(error.error_status_hint, str(error))
         except (trio.BrokenResourceError, trio.ClosedResourceError):
@@ -175,7 +176,12 @@ def _response(status: int, headers: list[tuple[bytes, bytes]]) -> h11.Response:
     return h11.Response(status_code=status, headers=headers, reason=HTTPStatus(status).phrase.encode())
 
 
-def _scope(request: h11.Request, peer: Peer) -> dict[str, Any]:
+def _more_time(patience: trio.CancelScope) -> None:
+    """For a stream without end: as much time for what comes next as a request has."""
+    patience.deadline = trio.current_time() + REQUEST_SECONDS
+
+
+def _scope(request: h11.Request, peer: Peer, more_time: Callable[[], None]) -> dict[str, Any]:
     path, _, query = request.target.partition(b"?")
     return {
         "type": "http",
@@ -190,5 +196,5 @@ def _scope(request: h11.Request, peer: Peer) -> dict[str, Any]:
         "headers": list(request.headers),
         "client": None,
         "server": None,
-        "state": {"peer": peer},
+        "state": {"peer": peer, "more_time": more_time},
     }

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from spvnode.rpc import limits
+from spvnode.rpc.beacon_api.app import EVENTS_ROUTE, ROUTES
+from spvnode.rpc.beacon_api.events import MAX_SUBSCRIBERS, Events
+from spvnode.rpc.beacon_api.light_client import MAX_REQUEST_LIGHT_CLIENT_UPDATES
 from spvnode.rpc.errors import MEANINGS
 from spvnode.rpc.registry import Method, describe
 from spvnode.rpc.table import METHODS
@@ -20,20 +25,44 @@ JSON-RPC over HTTP/1.1: on the unix socket `<datadir>/rpc.sock` for the user who
     curl -u "$(cat ~/.local/share/spvnode/.cookie)" http://127.0.0.1:8342/ \\
          -d '{{"jsonrpc": "2.0", "id": 1, "method": "getblockcount"}}'
 
-`POST /<network>` means the same as the parameter `network`; without either the first configured network answers.
+`POST /<network>` means the same as the parameter `network`; without either the first configured network of the method's
+kind answers: most methods are about Bitcoin's networks or about Ethereum's, the general ones about any.
 Parameters by name or by position; `null` stands for "not given". Calls with `"jsonrpc": "2.0"` get a reply by that
 specification, in an HTTP 200; all others one in Bitcoin Core's older manner (`result`, `error` and `id` always there;
 HTTP 400 for an invalid request, 404 for an unknown method, 500 for other errors). Batches: up to {limits.MAX_BATCH}
 calls. A body may have {limits.MAX_BODY_BYTES:,} bytes and {limits.MAX_JSON_DEPTH} levels of brackets.
 
 Objects about a chain also say how much they deserve belief: `freshness` (`tip_age`, and `last_useful_event_age` since
-a peer last told something, in seconds), `ready` (as `/readyz`), `start` (where trust begins: `genesis`, or a
-`checkpoint` that the operator named; `complete` when all from genesis up is held and was checked).
+a peer last told something, in seconds), `ready` (as `/readyz`), and what all of it rests on. On a Bitcoin network that
+is `start` (where trust begins: `genesis`, or a `checkpoint` that the operator named; `complete` when all from genesis
+up is held and was checked), on an Ethereum network `grounds` (the checkpoint's `root` and `slot`, and who named it:
+`kind` and `vouched_by`). Ethereum's hashes are `0x` hex in their natural order.
 
 Without credentials, `GET`: `/livez` (the process lives), `/readyz` (200, or 503 with the reasons by network),
-`/metrics` (Prometheus).
+`/metrics` (Prometheus), and the Beacon API below.
 
 | error | meaning |
+|---|---|
+"""
+
+
+_BEACON_API = f"""
+# Beacon API
+
+Other light clients sync from this node by the light client's part of the
+[Beacon API](https://github.com/ethereum/beacon-APIs), as from a beacon node:
+
+    helios ethereum --consensus-rpc http://127.0.0.1:8342 --execution-rpc URL --checkpoint ROOT
+    curl -H 'Accept: application/octet-stream' http://127.0.0.1:8342/eth/v1/beacon/light_client/finality_update
+
+`GET` and `HEAD` without credentials: all of it is public, signed by sync committees, and checked by whoever reads it.
+The server listens on loopback only, refuses every `Host` that is not this machine, and sends no CORS headers, so that
+web pages read nothing. Where several Ethereum networks are followed, the network goes first: `/sepolia/eth/v1/...`.
+The four light-client objects come as JSON or SSZ, by `Accept`, with `eth-consensus-version`; refusals as `code` and
+`message`. What a light client cannot know is left out, or answered with 404. Up to {MAX_REQUEST_LIGHT_CLIENT_UPDATES}
+updates in one answer; up to {MAX_SUBSCRIBERS} clients may follow events.
+
+| route | answers |
 |---|---|
 """
 
@@ -41,7 +70,17 @@ Without credentials, `GET`: `/livez` (the process lives), `/readyz` (200, or 503
 def render() -> str:
     """The page."""
     errors = "".join(f"| {int(code)} | {text} |\n" for code, text in MEANINGS.items())
-    return _HEAD + errors + "".join(_section(method) for method in METHODS.values())
+    methods = "".join(_section(method) for method in METHODS.values())
+    routes: dict[str, Callable[..., object]] = {**ROUTES, EVENTS_ROUTE: Events.answer}
+    return _HEAD + errors + methods + _BEACON_API + "".join(_route(path, call) for path, call in routes.items())
+
+
+def _route(path: str, call: Callable[..., object]) -> str:
+    return f"| `{path}` | {_text(call)} |\n"
+
+
+def _text(call: Callable[..., object]) -> str:
+    return " ".join((call.__doc__ or "").split()).replace("``", "`")
 
 
 def _section(method: Method) -> str:
@@ -52,5 +91,4 @@ def _section(method: Method) -> str:
             kind, text = describe(method.params, field.name)
             lines.append(f"| `{field.name}` | {kind}{'' if field.required else ', optional'} | {text} |")
         lines.append("")
-    result = " ".join((method.call.__doc__ or "").split()).replace("``", "`")
-    return "\n".join([*lines, f"Result: {result}", ""])
+    return "\n".join([*lines, f"Result: {_text(method.call)}", ""])

@@ -22,7 +22,7 @@ class Code(IntEnum):
     DATABASE_ERROR = -20
     """The store or the disk refused: full, not writable, damaged."""
     IN_WARMUP = -28
-    """No chain has begun yet: the node waits for its checkpoint's header."""
+    """The chain has not begun yet: the node waits for its checkpoint's header, or for a checkpoint at all."""
     VERIFY_ERROR = -25
     """Core's ``submitheader`` answers it for a header that breaks a rule; ``importheaders`` here."""
 
@@ -32,12 +32,12 @@ MEANINGS = {
     Code.METHOD_NOT_FOUND: "there is no such method",
     Code.INTERNAL_ERROR: "a fault of spvnode itself; its log has the rest",
     Code.PARSE_ERROR: "the body is not JSON, or nested too deep",
-    Code.MISC_ERROR: "too many or too few parameters; or a batch's reply grew too large",
+    Code.MISC_ERROR: "too many or too few parameters; a batch's reply grew too large; a proof cannot be made yet",
     Code.TYPE_ERROR: "a parameter has the wrong type",
     Code.INVALID_ADDRESS_OR_KEY: "the block is not known",
     Code.INVALID_PARAMETER: "a parameter is out of range, malformed or unknown",
     Code.DATABASE_ERROR: "the store or the disk refused: full, not writable, damaged",
-    Code.IN_WARMUP: "the network waits for its checkpoint's header",
+    Code.IN_WARMUP: "the network has not begun: it waits for its checkpoint",
     Code.VERIFY_ERROR: "headers break a rule; the message names it",
 }
 """For docs/rpc.md."""

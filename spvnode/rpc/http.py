@@ -1,14 +1,17 @@
 """The ASGI application: which path answers what, and to whom.
 
 ``POST /`` and ``POST /<network>`` are JSON-RPC and want the cookie, unless the server vouches for the caller (unix
-socket). ``GET /livez``, ``/readyz`` and ``/metrics`` are open: the server listens on loopback only.
+socket). ``GET /livez``, ``/readyz``, ``/metrics`` and ``/eth/...`` (``beacon_api``) are open: the server listens on
+loopback only, and a web page that reaches it anyway, by a name of its own (DNS rebinding), is refused by that name;
+without CORS headers it could read no reply either.
 """
 
 from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,8 +21,11 @@ import trio
 from spvnode.logs import get_logger
 from spvnode.metrics import CONTENT_TYPE, Metrics
 from spvnode.rpc.auth import Cookie
+from spvnode.rpc.beacon_api.app import PATH as BEACON_PATH
+from spvnode.rpc.beacon_api.app import BeaconApi
 from spvnode.rpc.dispatch import Dispatcher
 from spvnode.rpc.limits import MAX_BODY_BYTES, MAX_CONCURRENT_REQUESTS
+from spvnode.rpc.response import JSON, Response
 from spvnode.view import NodeView
 
 Message = MutableMapping[str, Any]
@@ -27,8 +33,6 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 
-JSON = b"application/json"
-TEXT = b"text/plain; charset=utf-8"
 _NO_COOKIE = b'authorization: wants the content of <datadir>/.cookie as Basic credentials: curl -u "$(cat .cookie)"\n'
 _HOST = re.compile(r"(?P<host>\[[0-9a-fA-F:.]+\]|[^:\[\]]+)(:[0-9]{1,5})?\Z")
 _RPC_PATH = re.compile(r"/(?P<network>[a-z0-9-]{0,32})\Z")
@@ -44,15 +48,6 @@ class Peer:
     vouched: bool
 
 
-@dataclass(frozen=True, slots=True)
-class _Response:
-    status: int
-    body: bytes = b""
-    kind: bytes = TEXT
-    headers: tuple[tuple[bytes, bytes], ...] = ()
-    stop: bool = False
-
-
 class App:
     """One daemon's ASGI 3 application; ``scope["state"]["peer"]`` is a ``Peer``. ``stop`` ends the daemon."""
 
@@ -64,6 +59,7 @@ class App:
         self._dispatcher = dispatcher
         self._cookie = cookie
         self._metrics = metrics
+        self._beacon_api = BeaconApi(node)
         self._slots = trio.Semaphore(MAX_CONCURRENT_REQUESTS)
         # One scrape at a time: a second one waits instead of taking a second thread.
         self._scrapes = trio.CapacityLimiter(1)
@@ -74,6 +70,8 @@ class App:
             raise ValueError(f"ASGI scope {scope['type']!r} is not served")
         response = await self._respond(scope, receive)
         headers = [(b"cache-control", b"no-store"), *response.headers]
+        if response.parts is not None:
+            return await _stream(scope, send, response, response.parts, headers)
         if response.status != 204:  # which has no body to describe (RFC 9110, 8.6)
             headers += [(b"content-type", response.kind), (b"content-length", b"%d" % len(response.body))]
         await send({"type": "http.response.start", "status": response.status, "headers": headers})
@@ -81,57 +79,80 @@ class App:
         await send({"type": "http.response.body", "body": body})
         if response.stop:
             self._stop()
+        return None
 
-    async def _respond(self, scope: Message, receive: Receive) -> _Response:
+    async def _respond(self, scope: Message, receive: Receive) -> Response:
         headers = dict(scope["headers"])
         if not host_is_local(headers.get(b"host")):
             self._metrics.rpc_refused.labels("host").inc()
-            return _Response(403, b"Host header names no loopback address\n")
+            return Response(403, b"Host header names no loopback address\n")
         path: str = scope["path"]
         if path in ("/livez", "/readyz", "/metrics"):
             if scope["method"] not in ("GET", "HEAD"):
-                return _Response(405, b"GET only\n", headers=((b"allow", b"GET, HEAD"),))
+                return Response(405, b"GET only\n", headers=((b"allow", b"GET, HEAD"),))
             return await self._watch(path)
+        if beacon := BEACON_PATH.fullmatch(path):
+            query = scope["query_string"]
+            return self._beacon_api.answer(scope["method"], beacon["network"], beacon["path"], query, headers)
         if not _RPC_PATH.match(path):
-            return _Response(404, b"no such path\n")
+            return Response(404, b"no such path\n")
         if scope["method"] != "POST":
-            return _Response(405, b"JSONRPC server handles only POST requests\n", headers=((b"allow", b"POST"),))
+            return Response(405, b"JSONRPC server handles only POST requests\n", headers=((b"allow", b"POST"),))
         return await self._rpc(path[1:] or None, headers, scope["state"]["peer"], receive)
 
     async def _rpc(
         self, path_network: str | None, headers: dict[bytes, bytes], peer: Peer, receive: Receive
-    ) -> _Response:
+    ) -> Response:
         # Before a byte of the body is read: who has no cookie costs nothing but this check.
         if not peer.vouched and not self._cookie.admits(headers.get(b"authorization")):
             self._metrics.rpc_refused.labels("authorization").inc()
-            return _Response(401, _NO_COOKIE, headers=((b"www-authenticate", b'Basic realm="jsonrpc"'),))
+            return Response(401, _NO_COOKIE, headers=((b"www-authenticate", b'Basic realm="jsonrpc"'),))
         if path_network is not None and path_network not in self._node.networks:
             running = ", ".join(self._node.networks)
-            return _Response(404, f"network {path_network!r} does not run here; running: {running}\n".encode())
+            return Response(404, f"network {path_network!r} does not run here; running: {running}\n".encode())
         async with self._slots:
             body = await _read_body(headers, receive)
             if body is None:
-                return _Response(413, f"body: longer than {MAX_BODY_BYTES} bytes\n".encode())
+                return Response(413, f"body: longer than {MAX_BODY_BYTES} bytes\n".encode())
             reply = await self._dispatcher.answer(body, path_network)
-        return _Response(reply.status, reply.body, JSON, stop=reply.stop)
+        return Response(reply.status, reply.body, JSON, stop=reply.stop)
 
-    async def _watch(self, path: str) -> _Response:
+    async def _watch(self, path: str) -> Response:
         if path == "/livez":
-            return _Response(200, b"ok\n")
+            return Response(200, b"ok\n")
         if path == "/readyz":
             return self._readiness()
         self._metrics.observe(self._node)
         text = await trio.to_thread.run_sync(self._metrics.render, limiter=self._scrapes)
-        return _Response(200, text, CONTENT_TYPE.encode())
+        return Response(200, text, CONTENT_TYPE.encode())
 
-    def _readiness(self) -> _Response:
+    def _readiness(self) -> Response:
         found = {name: self._node.readiness(name) for name in self._node.networks}
         ready = bool(found) and all(state.ready for state in found.values())
         networks = {
             name: {"ready": state.ready, "reasons": list(state.reasons), **self._node.freshness(name)}
             for name, state in found.items()
         }
-        return _Response(200 if ready else 503, msgspec.json.encode({"ready": ready, "networks": networks}), JSON)
+        return Response(200 if ready else 503, msgspec.json.encode({"ready": ready, "networks": networks}), JSON)
+
+
+async def _stream(
+    scope: Message, send: Send, response: Response, parts: AsyncGenerator[bytes, None], headers: Headers
+) -> None:
+    """Sends ``parts`` as they come: chunked, or until the connection ends."""
+    start = {
+        "type": "http.response.start",
+        "status": response.status,
+        "headers": [*headers, (b"content-type", response.kind)],
+    }
+    async with aclosing(parts):
+        await send(start)
+        if scope["method"] != "HEAD":
+            async for part in parts:
+                if response.endless:
+                    scope["state"]["more_time"]()
+                await send({"type": "http.response.body", "body": part, "more_body": True})
+        await send({"type": "http.response.body"})
 
 
 def host_is_local(value: bytes | None) -> bool:

@@ -34,6 +34,7 @@ HEADER_SECONDS = 10.0
 IDLE_SECONDS = 60.0
 """A kept-alive connection without a request. Pollers ask more often."""
 REQUEST_SECONDS = 60.0
-"""From the end of the head to the last byte of the reply, a client that does not read included."""
+"""From the end of the head to the last byte of the reply, a client that does not read included. A stream of events has
+as much for each event."""
 LINGER_SECONDS = 1.0
 """For a client that was refused to stop sending, so that it reads the refusal and not a reset."""

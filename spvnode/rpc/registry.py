@@ -8,15 +8,17 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import Meta, Struct
 from msgspec.structs import FieldInfo, fields
 
 from spvnode.inputs import placed_problem, shown
+from spvnode.networks import BITCOIN
 from spvnode.rpc.errors import Code, RpcError
-from spvnode.view import ChainView, NodeView
+from spvnode.view import BeaconView, ChainView, NodeView
 
 
 class Scope(StrEnum):
@@ -35,7 +37,7 @@ class ChainParams(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
 
     network: Annotated[
         str | None,
-        Meta(description="Which chain. Default: the one in the URL's path, else the first configured."),
+        Meta(description="Which chain. Default: the one in the URL's path, else the first that the method is about."),
     ] = None
 
 
@@ -58,11 +60,37 @@ class Context:
         return name
 
     def chain(self, named: str | None) -> ChainView:
-        """The view of ``network(named)``; RpcError while it has not begun."""
-        name = self.network(named)
+        """The view of the Bitcoin network that a call means, by default the first; RpcError while it has not begun, or
+        where it is of the other kind."""
+        name = self._of_kind(named, beacon=False)
         if name not in self.node.chains:
             raise RpcError(Code.IN_WARMUP, f"{name} has not begun: waiting for the checkpoint's header")
         return self.node.chains[name]
+
+    def beacon(self, named: str | None) -> BeaconView:
+        """The same for Ethereum networks."""
+        name = self._of_kind(named, beacon=True)
+        if name not in self.node.beacons:
+            raise RpcError(Code.IN_WARMUP, f"{name} has not begun: no checkpoint is trusted yet")
+        return self.node.beacons[name]
+
+    def _of_kind(self, named: str | None, *, beacon: bool) -> str:
+        if named is None and self.path_network is None:
+            named = next((name for name in self.node.networks if is_beacon(name) == beacon), None)
+        name = self.network(named)
+        if is_beacon(name) != beacon:
+            kind, methods = ("a Bitcoin", _BITCOIN_METHODS) if beacon else ("an Ethereum", _BEACON_METHODS)
+            raise RpcError(Code.INVALID_PARAMETER, f"network: {name} is {kind} network; ask with {methods}")
+        return name
+
+
+_BITCOIN_METHODS = "getblockchaininfo, getblockheader or getheaderproof"
+_BEACON_METHODS = "getfinalizedheader, getoptimisticheader or getbeaconheaderproof"
+
+
+def is_beacon(network: str) -> bool:
+    """Whether ``network`` is of Ethereum's kind: Bitcoin's are all built in, beacon chains also come from a config."""
+    return network not in BITCOIN
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,9 +159,11 @@ def describe(params: type[Struct], name: str) -> tuple[str, str]:
 
 
 def _type_name(hint: Any) -> str:
+    if get_origin(hint) is Literal:
+        return " or ".join(f'"{value}"' for value in get_args(hint))
     names = {str: "string", int: "number", bool: "boolean", type(None): ""}
-    parts = [names.get(part, "object") for part in (get_args(hint) or (hint,))]
-    return " or ".join(dict.fromkeys(part for part in parts if part))
+    parts = get_args(hint) if get_origin(hint) in (UnionType, Union) else (hint,)
+    return " or ".join(dict.fromkeys(found for part in parts if (found := names.get(part, "object"))))
 
 
 def _type_error(message: str) -> RpcError:

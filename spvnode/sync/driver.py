@@ -186,7 +186,8 @@ class Driver:
             await self._inbox_send.send(ev.FetchFailed(effect.job, reply))
         else:
             self.last_useful = self._clock()
-            await self._inbox_send.send(ev.Fetched(effect.job, reply.start, reply.items, reply.limited, reply.place))
+            fetched = ev.Fetched(effect.job, reply.start, reply.items, reply.limited, reply.ends, reply.place)
+            await self._inbox_send.send(fetched)
 
     async def _ask(self, effect: fx.FetchAfter | fx.FetchRange) -> Items | RemoteFault:
         with trio.move_on_after(self._deadline):

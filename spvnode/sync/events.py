@@ -44,6 +44,7 @@ class Fetched:
     start: Height
     items: bytes
     limited: bool = False
+    ends: bool = False
     place: object = None
 
 

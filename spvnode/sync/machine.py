@@ -3,9 +3,7 @@
 It follows one chain. A *burst* starts when a peer (the *lead*) claims a better chain: its first reply, after our
 locator, shows where its chain leaves ours; from there ranges by height are spread over all peers that claim to have
 them, and committed strictly in order. A range that does not link is fetched again from another peer; the lead's own
-bad range ends the burst.
-
-A lead that cannot be asked by number is asked for what follows its last reply, one reply after the other.
+bad range ends the burst. A lead that cannot be asked by number is asked for what follows its last reply.
 
 What can grow: the window (``window.MAX_JOBS`` jobs), the pushes (``PUSHES``), the peer table (``peers.MAX_PEERS``), the
 counters (one entry a transition or fault reason).
@@ -124,6 +122,8 @@ class Machine:
         got = self._terms.count(event.items)
         busy = event.limited and not got
         self.peers.released(job.peer, good=not busy)
+        if event.ends:
+            self.peers.ends(job.peer, Height(event.start + got - 1))
         if busy:
             job.unassign()
         elif job.kind is JobKind.AFTER:
@@ -134,8 +134,7 @@ class Machine:
     def _take_after(self, job: Job, event: ev.Fetched, got: int) -> None:
         claim = self.peers.get(job.peer or "")
         end = claim.tip.height if claim is not None else NOTHING
-        full = self._burst.begun(job, event.start, got, end, event.place)
-        if not full and not event.limited:
+        if not self._burst.begun(job, event.start, got, end, event.place) and not event.limited:
             self._fault(job.peer or "", FaultReason.DRIP, f"{got} items from {event.start}, claimed up to {end}")
         if got:
             job.items = event.items
@@ -145,12 +144,12 @@ class Machine:
     def _take_range(self, job: Job, event: ev.Fetched, got: int) -> None:
         """Its sender claimed to have all of them. A reorganization between claim and answer explains fewer now and
         then, so the fault is a mild one; but a peer that drips must not hold the line."""
-        if got < job.count and not event.limited:
+        if got < job.count and not (event.limited or event.ends):
             self._fault(job.peer or "", FaultReason.DRIP, f"{got} of {job.count} items from {job.start}")
-        if got >= job.count or self.window.split(job, got):
-            job.items = event.items
-        else:
+        if got < job.count and not self.window.split(job, got):
             job.unassign()
+        else:
+            job.items = event.items
 
     def _fetch_failed(self, event: ev.FetchFailed) -> None:
         job = self.window.get(event.job)

@@ -7,7 +7,7 @@ from typing import Protocol, cast
 
 import trio
 
-from p2p.faults import FaultReason, RemoteFault
+from p2p.faults import RemoteFault, gone
 from p2p.mesh.codec import Headers, Hello
 from p2p.mesh.events import PeerDown, PeerTip, PeerUp, TipGossip
 from p2p.mesh.service import Mesh
@@ -39,14 +39,14 @@ class MeshSource:
         """See ``Source``."""
         mesh = self._mesh()
         if mesh is None:
-            return gone(peer, self._network)
+            return gone(peer, self._network, "the mesh is down")
         return items(await mesh.get_headers_by_locator(peer, self._network, cast(Sequence[Hash32], locator), count))
 
     async def fetch_range(self, peer: str, start: Height, count: int) -> Items | RemoteFault:
         """See ``Source``."""
         mesh = self._mesh()
         if mesh is None:
-            return gone(peer, self._network)
+            return gone(peer, self._network, "the mesh is down")
         return items(await mesh.get_headers_by_range(peer, self._network, start, count))
 
     async def announce(self, tip: Tip) -> None:
@@ -101,8 +101,3 @@ def claim(peer: str, hello: Hello) -> ev.PeerTip:
 def items(reply: Headers | RemoteFault) -> Items | RemoteFault:
     """A mesh reply as the driver takes it."""
     return reply if isinstance(reply, RemoteFault) else Items(Height(reply.start), reply.headers)
-
-
-def gone(peer: str, network: str) -> RemoteFault:
-    """The mesh is down: nobody's fault, so scored already."""
-    return RemoteFault(FaultReason.DISCONNECTED, peer, "the mesh is down", network, scored=True)

@@ -6,7 +6,7 @@ Holds one small record a peer, at most ``MAX_PEERS``; nothing else grows.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from spvnode.following import Tip
 from spvnode.sync.window import Job
@@ -105,6 +105,12 @@ class PeerTable:
         claim = self._claims.get(peer)
         if claim is not None:
             claim.proven = True
+
+    def ends(self, peer: str, last: Height) -> None:
+        """``peer`` has nothing above ``last``."""
+        claim = self._claims.get(peer)
+        if claim is not None and claim.tip.height > last:
+            claim.tip = replace(claim.tip, height=last)
 
     def distrust(self, peer: str) -> None:
         """What ``peer`` sent turned out to be of no use."""

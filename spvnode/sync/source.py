@@ -18,6 +18,8 @@ class Items:
     items: bytes
     limited: bool = False
     """The peer gave what it gave and will not give more now (a rate limit): these are good, the rest is for later."""
+    ends: bool = False
+    """The peer has nothing after these, whatever it claimed: no fault where a claim says less than that exactly."""
     place: object = None
     """For a peer that cannot be asked by number: the locator that its next items follow."""
 

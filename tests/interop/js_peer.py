@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import threading
 import time
@@ -49,12 +50,20 @@ def until(probe: Callable[[], Any], what: str) -> Any:
 
 class JsPeer:
     """``topics`` are joined at the start. A ``lazy`` peer is in nobody's gossip mesh, a ``quiet`` one sends nothing
-    unasked."""
+    unasked. It has one ``muxer``, and names gossip messages as the mesh does or (``ids``) the beacon chain."""
 
     def __init__(
-        self, log: Path, *, key: str = "Ed25519", topics: tuple[str, ...] = (), lazy: bool = False, quiet: bool = False
+        self,
+        log: Path,
+        *,
+        key: str = "Ed25519",
+        topics: tuple[str, ...] = (),
+        lazy: bool = False,
+        quiet: bool = False,
+        muxer: str = "yamux",
+        ids: str = "mesh",
     ) -> None:
-        options = json.dumps({"key": key, "topics": topics, "lazy": lazy, "quiet": quiet})
+        options = json.dumps({"key": key, "topics": topics, "lazy": lazy, "quiet": quiet, "muxer": muxer, "ids": ids})
         self._log = log
         with log.open("ab") as stderr:
             self._process = subprocess.Popen(
@@ -93,6 +102,14 @@ class JsPeer:
     def heard(self, topic: str) -> list[dict[str, Any]]:
         """Gossip messages that it took."""
         return [message for message in self.tell("heard") if message["topic"] == topic]
+
+    def stop(self) -> None:
+        """Stand still, until ``go_on``."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """After ``stop``."""
+        self._process.send_signal(signal.SIGCONT)
 
     def leave(self) -> None:
         """Tell it to end: it does at the end of its input."""

@@ -1,5 +1,6 @@
 // A js-libp2p peer that a test drives: one JSON command a line on stdin, one JSON answer a line on stdout. The
-// argument is JSON: {key: "Ed25519" | "secp256k1", topics: [...], lazy: bool, quiet: bool}.
+// argument is JSON: {key: "Ed25519" | "secp256k1", topics: [...], lazy: bool, quiet: bool, muxer: "yamux" | "mplex",
+// ids: "mesh" | "altair"}.
 import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { createInterface } from 'node:readline'
@@ -7,7 +8,8 @@ import { gossipsub } from '@chainsafe/libp2p-gossipsub'
 import { noise } from '@chainsafe/libp2p-noise'
 import { yamux } from '@chainsafe/libp2p-yamux'
 import { generateKeyPair } from '@libp2p/crypto/keys'
-import { identify } from '@libp2p/identify'
+import { identify, identifyPush } from '@libp2p/identify'
+import { mplex } from '@libp2p/mplex'
 import { ping } from '@libp2p/ping'
 import { tcp } from '@libp2p/tcp'
 import { multiaddr } from '@multiformats/multiaddr'
@@ -26,7 +28,13 @@ const DEADLINE = 30_000 // milliseconds for one command
 const options = JSON.parse(process.argv[2])
 
 // SHA-256(topic "|" data), its first 20 bytes.
-const messageId = ({ topic, data }) => createHash('sha256').update(`${topic}|`).update(data).digest().subarray(0, 20)
+const meshId = ({ topic, data }) => createHash('sha256').update(`${topic}|`).update(data).digest().subarray(0, 20)
+// As the beacon chain names a message that is compressed: a domain, the topic's length, topic and data.
+const altairId = ({ topic, data }) => {
+  const length = Buffer.alloc(8)
+  length.writeBigUInt64LE(BigInt(topic.length))
+  return createHash('sha256').update(Buffer.from('01000000', 'hex')).update(length).update(topic).update(data).digest().subarray(0, 20)
+}
 
 const node = await createLibp2p({
   privateKey: await generateKeyPair(options.key),
@@ -34,14 +42,15 @@ const node = await createLibp2p({
   transports: [tcp()],
   connectionEncrypters: [noise()],
   // A quiet peer sends nothing unasked, so that it is our pings that have to keep its connection.
-  streamMuxers: [yamux({ enableKeepAlive: !options.quiet })],
+  streamMuxers: [options.muxer === 'mplex' ? mplex() : yamux({ enableKeepAlive: !options.quiet })],
   connectionMonitor: { enabled: !options.quiet },
   services: {
     identify: identify(),
+    push: identifyPush(),
     ping: ping(),
     gossip: gossipsub({
       globalSignaturePolicy: 'StrictNoSign',
-      msgIdFn: messageId,
+      msgIdFn: options.ids === 'altair' ? altairId : meshId,
       allowPublishToZeroTopicPeers: true,
       // A lazy peer lets nobody who dialed it into its mesh: it hears and tells by IHAVE and IWANT only.
       ...(options.lazy ? { D: 0, Dlo: 0, Dhi: 0, Dout: 0, Dscore: 0 } : {})
@@ -146,11 +155,33 @@ const commands = {
     }
     return { said: base64(Buffer.concat(said)), end }
   },
+  // A request that ends before its response begins, asked and answered: the response is the request, many times.
+  request: async ({ peer, protocol, data }) => {
+    const stream = await open(peer, protocol)
+    const bytes = byteStream(stream)
+    await bytes.write(Buffer.from(data, 'base64'))
+    await stream.closeWrite()
+    return base64(await toEnd(bytes))
+  },
+  respond: async ({ protocol, times }) => {
+    await node.handle(protocol, async ({ stream }) => {
+      const bytes = byteStream(stream)
+      const asked = await toEnd(bytes)
+      for (let left = times; left > 0; left--) await bytes.write(asked)
+      await stream.close()
+    })
+  },
   // Any bytes on each stream that the other side opens.
   babble: async ({ protocol, data }) => {
     const answer = async ({ stream }) => await byteStream(stream).write(Buffer.from(data, 'base64'))
     await node.handle(protocol, answer, { force: true })
   }
+}
+
+async function toEnd (bytes) {
+  const parts = []
+  for (let part; (part = await bytes.read()) !== null;) parts.push(part.subarray())
+  return Buffer.concat(parts)
 }
 
 function timeout () {

@@ -33,6 +33,7 @@ NOTHING = {"version": 1, "genesis": GENESIS, "base": 0, "height": 0, "tip": GENE
 """Hello of a node that has the genesis block."""
 PROTOCOLS = {
     "/ipfs/id/1.0.0",
+    "/ipfs/id/push/1.0.0",
     "/ipfs/ping/1.0.0",
     "/meshsub/1.1.0",
     "/meshsub/1.2.0",

@@ -10,13 +10,14 @@ from world import NOW, Ask, Peer, Reply, World, open_chain
 
 from spvnode.bitcoin.header import header_hash
 from spvnode.bitcoin.stored import StoredChain
+from spvnode.following import Tip
 from spvnode.sync import effects as fx
 from spvnode.sync import events as ev
 from spvnode.sync.machine import PUSHES
 from spvnode.sync.source import Items
 from spvnode.sync.table import State
 from spvnode.sync.window import MAX_JOBS, JobKind, Window
-from spvnode.types import Height
+from spvnode.types import Hash32, Height, Work
 
 LENGTH = 3_000
 HEADERS = regtest_chain(LENGTH)
@@ -154,3 +155,25 @@ def test_a_split_job_keeps_its_place_and_its_bound() -> None:
     while len(window) < MAX_JOBS:
         assert window.split(rest, rest.count - 1)
     assert not window.split(rest, 1)
+
+
+class Short(Peer):
+    """Claims more than it has, and says where it ends."""
+
+    def claim(self) -> Tip:
+        return Tip(Height(self.chain.tip.height + 700), Hash32(bytes(32)), Work(0))
+
+    def answer(self, ask: Ask, locator: list[bytes], rng: random.Random) -> tuple[float, Reply]:
+        whole = self.honest(ask, locator)
+        return 0.05, Items(whole.start, whole.items, ends=len(whole.items) < ask.count * 80)
+
+
+def test_a_peer_that_ends_before_its_claim_is_not_scored_nor_asked_again() -> None:
+    world = World(7, open_chain())
+    peer = Short("a", HONEST)
+    world.join(peer)
+    world.run(until=60)
+    assert world.chain.tip == HONEST.tip
+    assert world.scores["a"] == 0
+    assert world.machine.state is State.IDLE
+    assert sum(peer.asked.values()) <= LENGTH // 500 + 2

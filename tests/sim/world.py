@@ -175,7 +175,7 @@ class World:
         if isinstance(reply, RemoteFault):
             self.post(ev.FetchFailed(ask.job, reply))
         else:
-            self.post(ev.Fetched(ask.job, reply.start, reply.items, reply.limited, reply.place))
+            self.post(ev.Fetched(ask.job, reply.start, reply.items, reply.limited, reply.ends, reply.place))
 
     def validate(self, effect: fx.Validate) -> None:
         chain = self.chain

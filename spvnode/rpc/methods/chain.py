@@ -119,8 +119,8 @@ def get_peer_info(context: Context, params: OfChain) -> list[dict[str, Any]]:
 
 def get_events(context: Context, params: GetEvents) -> dict[str, Any]:
     """``events``, oldest first, and ``cursor``: the number to ask with next time. Each has ``seq``, ``time``, ``kind``
-    (extend, reorg, fork, fault, backfill), ``from`` and ``to`` (tips), and for a reorganization ``undo`` and ``redo``.
-    Durable: numbers go on over restarts. The last 10,000 at least are kept."""
+    (extend, reorg, fork, fault, backfill; of a beacon chain advance, finality, fault), ``from`` and ``to`` (tips), and
+    for a reorganization ``undo`` and ``redo``. Durable: numbers go on over restarts. At least 10,000 are kept."""
     found = context.node.events(context.network(params.network), params.cursor, params.limit)
     return {"events": [dict(event) for event in found], "cursor": found[-1]["seq"] if found else params.cursor}
 

@@ -13,9 +13,9 @@ from spvnode.bitcoin.rules import median_time_past
 from spvnode.errors import InputError
 from spvnode.inputs import parse_hash, parse_height_or_hash
 from spvnode.rpc.errors import Code, RpcError
-from spvnode.rpc.registry import Context
+from spvnode.rpc.registry import Context, is_beacon
 from spvnode.types import Hash32, Height, Work, hash_hex
-from spvnode.view import ChainView
+from spvnode.view import BeaconView, ChainView
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,14 +125,30 @@ def describe_header(chain: ChainView, place: Place) -> dict[str, Any]:
 
 
 def standing(context: Context, network: str) -> dict[str, Any]:
-    """What every reply about a chain says beside its subject: how fresh it is, and what it rests on (``start``, None
-    before it has begun)."""
-    chain = context.node.chains.get(network)
+    """What every reply about a chain says beside its subject: how fresh it is, and what it rests on (None before it has
+    begun): ``start`` for a chain of headers, ``grounds`` for a beacon chain."""
+    rests: dict[str, Any]
+    if is_beacon(network):
+        beacon = context.node.beacons.get(network)
+        rests = {"grounds": None if beacon is None else _grounds(beacon)}
+    else:
+        chain = context.node.chains.get(network)
+        rests = {"start": None if chain is None else _start(chain)}
     return {
         "network": network,
         "freshness": dict(context.node.freshness(network)),
         "ready": context.node.readiness(network).ready,
-        "start": None if chain is None else _start(chain),
+        **rests,
+    }
+
+
+def _grounds(beacon: BeaconView) -> dict[str, Any]:
+    start = beacon.start
+    return {
+        "kind": start.kind,
+        "slot": start.slot,
+        "root": "0x" + start.root.hex(),
+        "vouched_by": list(start.vouched_by),
     }
 
 

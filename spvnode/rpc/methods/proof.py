@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any
 
+import trio
 from msgspec import Meta, Struct
 
-from merkle.bundle import MAX_BUNDLE_BYTES, decode, to_json
-from merkle.verify import Verdict, verify
+from merkle.bundle import decode, to_json
+from merkle.verify import Verdict
 from spvnode.bitcoin.params import NETWORKS
 from spvnode.errors import InputError
+from spvnode.ethereum.networks import NETWORKS as BEACON_NETWORKS
 from spvnode.inputs import parse_hex
+from spvnode.proofs import verify_any
 from spvnode.rpc.errors import Code, RpcError
 from spvnode.rpc.limits import MAX_IMPORT_HEADERS
+from spvnode.rpc.methods.beacon_header import in_beacon_chain
 from spvnode.rpc.methods.chain import OfChain
 from spvnode.rpc.methods.lookup import find_active, require_height, standing, work_hex
 from spvnode.rpc.registry import ChainParams, Context
 from spvnode.types import HEADER_SIZE, Height, hash_hex
-from spvnode.view import ChainView
+from spvnode.view import BeaconView, ChainView
+
+if TYPE_CHECKING:
+    from spvnode.ethereum.bundle_verify import BeaconVerdict
+
+    AnyVerdict = Verdict | BeaconVerdict
+
+_CHECKS = trio.CapacityLimiter(1)
 
 
 class GetHeaderProof(ChainParams, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -76,31 +88,46 @@ def _cp_height(chain: ChainView, cp_height: int, height: Height) -> Height:
     return Height(cp_height)
 
 
-def verify_header_proof(context: Context, params: VerifyHeaderProof) -> dict[str, Any]:
+async def verify_header_proof(context: Context, params: VerifyHeaderProof) -> dict[str, Any]:
     """``valid``, ``reason``, ``says`` (what it proves, in words), ``rests_on``, ``claimed`` (fields that nothing
-    proves), the bundle's own fields; and where this node follows its network: ``root_matches`` and
-    ``in_active_chain`` (null where this node cannot tell)."""
-    given = params.bundle
-    if isinstance(given, str):
-        if len(given) > 2 * MAX_BUNDLE_BYTES:
-            raise InputError("bundle", f"longer than {MAX_BUNDLE_BYTES} bytes")
-        given_form: bytes | Mapping[str, Any] = parse_hex(given, "bundle")
-    else:
-        given_form = given
-    verdict = verify(given_form)
-    fields = verdict.fields
-    chain = context.node.chains.get(str(fields.get("network")))
-    matches = None if chain is None else _root_matches(chain, fields)
+    proves), the bundle's own fields; and where this node follows its network, for a header tree: ``root_matches`` and
+    ``in_active_chain``; for a beacon chain: ``checkpoint_matches`` (this node trusts the same start) and
+    ``in_active_chain`` (each null where this node cannot tell). Takes bundles of either kind."""
+    given = parse_hex(params.bundle.removeprefix("0x"), "bundle") if isinstance(params.bundle, str) else params.bundle
+    networks = {**BEACON_NETWORKS, **{name: chain.params for name, chain in context.node.beacons.items()}}
+    check = partial(verify_any, given, context.node.now(), networks=networks)
+    # Signatures of a committee period take some 2 ms: a worker's business, and one worker's at a time.
+    verdict = await trio.to_thread.run_sync(check, limiter=_CHECKS)
+    network = str(verdict.fields.get("network"))
+    if network in context.node.beacons and verdict.ok:
+        return await _compare_beacon(context, context.node.beacons[network], verdict, check)
+    chain = context.node.chains.get(network)
+    matches = None if chain is None else _root_matches(chain, verdict.fields)
     if matches:
-        verdict = verify(given_form, trusted_root=fields["root"])
+        verdict = check(trusted_root=verdict.fields["root"])
     return _judgement(verdict) | {
         "root_matches": matches,
-        "in_active_chain": None if chain is None else _in_active_chain(chain, fields),
+        "in_active_chain": None if chain is None else _in_active_chain(chain, verdict.fields),
         **({} if chain is None else standing(context, chain.network)),
     }
 
 
-def _judgement(verdict: Verdict) -> dict[str, Any]:
+async def _compare_beacon(
+    context: Context, chain: BeaconView, verdict: AnyVerdict, check: Callable[..., AnyVerdict]
+) -> dict[str, Any]:
+    """The verdict, and how the bundle stands to what this node knows itself."""
+    root = verdict.fields["checkpoint_root"]
+    ours = "0x" + chain.start.root.hex() == root
+    if ours:
+        verdict = await trio.to_thread.run_sync(partial(check, trusted_checkpoint=root), limiter=_CHECKS)
+    return _judgement(verdict) | {
+        "checkpoint_matches": ours,
+        "in_active_chain": in_beacon_chain(chain, verdict.fields),
+        **standing(context, chain.network),
+    }
+
+
+def _judgement(verdict: AnyVerdict) -> dict[str, Any]:
     return {
         "valid": verdict.ok,
         "reason": verdict.reason,
@@ -130,8 +157,8 @@ def _in_active_chain(chain: ChainView, fields: Mapping[str, Any]) -> bool | None
 
 def get_sync_info(context: Context, params: OfChain) -> dict[str, Any]:
     """State of the synchronisation machine, its transitions, pool use, rates, faults by reason; ``reasons`` (why not
-    ready), ``freshness`` and ``start`` (null, and ``waiting_for`` instead of the numbers, while the chain waits for its
-    checkpoint's header)."""
+    ready), ``freshness``, and ``start`` or ``grounds`` (null, and ``waiting_for`` instead of the numbers, while the
+    chain waits for its checkpoint)."""
     network = context.network(params.network)
     reasons = list(context.node.readiness(network).reasons)
     return {**context.node.sync_info(network), "reasons": reasons, **standing(context, network)}

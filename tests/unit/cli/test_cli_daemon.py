@@ -118,7 +118,7 @@ def test_id_tells_where_the_daemon_listens(run: Run, datadir: Path) -> None:
     addr = "/ip4/127.0.0.1/tcp/8343/p2p/12D3KooWTest"
     assert run("id", "--datadir", datadir) == (0, f"12D3KooWTest\n{addr}\n", "")
     found = json.loads(run("id", "--datadir", datadir, "--json")[1])
-    assert found == {"peer_id": "12D3KooWTest", "addresses": [addr], "listen": [], "running": True}
+    assert found == {"peer_id": "12D3KooWTest", "addresses": [addr], "listen": [], "running": True, "beacon": {}}
 
 
 def test_check_leaves_a_running_daemon_alone(run: Run, datadir: Path) -> None:

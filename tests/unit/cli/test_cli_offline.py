@@ -25,6 +25,8 @@ from spvnode.cli.exits import Exit
 from spvnode.cli.shell import COMMANDS, run_command
 from spvnode.config import Config
 from spvnode.errors import StoreError
+from spvnode.ethereum.networks import NETWORKS as ETHEREUM_NETWORKS
+from spvnode.networks import BITCOIN, ETHEREUM
 from spvnode.store.folder import store_path
 from spvnode.types import Height
 from spvnode.version import VERSION
@@ -228,7 +230,12 @@ def test_the_help_of_run_names_the_real_defaults(run: Run) -> None:
     config = Config()
     for value in (*config.networks, *config.mesh.listen, config.rpc.bind, config.log.level):
         assert f"Default: {value}." in out
-    assert f"Networks: {', '.join(NETWORKS)}." in out
+    assert f"Networks: {', '.join(BITCOIN)}; {', '.join(ETHEREUM)}." in out
+
+
+def test_the_names_of_networks_are_those_of_the_rules() -> None:
+    assert tuple(NETWORKS) == BITCOIN
+    assert tuple(ETHEREUM_NETWORKS) == ETHEREUM
 
 
 def test_a_reader_that_leaves_is_no_error() -> None:

@@ -14,6 +14,8 @@ import click
 import pytest
 
 from spvnode.cli.shell import COMMANDS, group
+from spvnode.follow.bitcoin import BitcoinFollower
+from spvnode.follow.ethereum import EthereumFollower
 from spvnode.node import Node
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -78,8 +80,13 @@ def test_every_make_target_and_linked_file_exists(page: str) -> None:
 
 def test_every_readiness_reason_is_explained() -> None:
     page = (ROOT / "docs" / "operating.md").read_text()
-    tree = ast.parse(textwrap.dedent(inspect.getsource(Node._reasons)))
-    parts = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    parts = set()
+    for method in (Node.readiness, BitcoinFollower.reasons, EthereumFollower.reasons):
+        tree = ast.parse(textwrap.dedent(inspect.getsource(method)))
+        texts = {
+            node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        }
+        parts |= texts - {ast.get_docstring(tree.body[0], clean=False)}  # type: ignore[arg-type]
     reasons = {part.strip() for part in parts if len(part) > len(".0f")}
     assert {"no peer", "synchronising:", "starting"} <= reasons
     assert {reason for reason in reasons if reason not in page} == set()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from beacon_view import followed
 from small_node import SmallNode
 
 from spvnode.metrics import Metrics
@@ -34,6 +35,19 @@ def test_readiness_follows_the_node() -> None:
     node.not_ready["regtest"] = ("no peer",)
     metrics.observe(node)
     assert 'spvnode_ready{network="regtest"} 0.0' in metrics.render().decode()
+
+
+def test_a_beacon_chain_shows_its_two_headers() -> None:
+    metrics, node = Metrics(), SmallNode("regtest", beacons={"ethereum": followed(), "hoodi": None})
+    metrics.observe(node)
+    text = metrics.render().decode()
+    assert 'spvnode_finalized_slot{network="ethereum"} 6.730752e+06' in text
+    assert 'spvnode_optimistic_slot{network="ethereum"} 6.73083e+06' in text
+    for name in ("peers", "ready", "tip_age_seconds"):
+        assert f'spvnode_{name}{{network="ethereum"}}' in text
+        assert f'spvnode_{name}{{network="regtest"}}' in text
+    assert "hoodi" not in text
+    assert 'spvnode_tip_height{network="ethereum"}' not in text
 
 
 def test_two_daemons_in_one_process_do_not_share_metrics() -> None:

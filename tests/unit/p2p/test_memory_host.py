@@ -50,6 +50,63 @@ def test_bytes_arrive_in_order_after_latency_and_bandwidth() -> None:
     simulate(main)
 
 
+def test_one_of_several_protocols_and_what_a_peer_serves() -> None:
+    async def main() -> None:
+        async with MemoryNetwork(latency=0.1).host("a") as a, a._network.host("b") as b:
+            told: list[tuple[str, tuple[str, ...]]] = []
+            b.on_identified(lambda peer: told.append((peer, b.connections()[0].protocols)))
+            a.handle("/status/1", echo)
+            peer = await b.connect(address_of("a"))
+            assert b.connections()[0].protocols == ()
+            await trio.sleep(1)
+            a.handle("/status/2", echo)
+            a.handle("/status/2", echo)
+            await trio.sleep(1)
+            assert told == [(peer, ("/status/1",)), (peer, ("/status/1", "/status/2"))]
+            stream = await b.open_stream(peer, ["/status/3", "/status/2", "/status/1"])
+            assert stream.protocol == "/status/2"
+            assert (await b.open_stream(peer, "/status/1")).protocol == "/status/1"
+            with pytest.raises(StreamRefused):
+                await b.open_stream(peer, ["/none/1", "/none/2"])
+
+    simulate(main)
+
+
+def test_a_request_ends_before_its_response_begins() -> None:
+    async def answer(stream: Stream) -> None:
+        request = await stream.read_exactly(4)
+        with pytest.raises(StreamClosed):
+            await stream.read_exactly(1)
+        await stream.write(request * 2)
+
+    async def main() -> None:
+        async with MemoryNetwork().host("a") as a, a._network.host("b") as b:
+            a.handle("/ask", answer)
+            stream = await b.open_stream(await b.connect(address_of("a")), "/ask")
+            await stream.write(b"1234")
+            await stream.close()
+            assert await stream.read_exactly(8) == b"12341234"
+
+    simulate(main)
+
+
+def test_nothing_is_heard_of_a_topic_that_was_left() -> None:
+    async def main() -> None:
+        async with MemoryNetwork().host("a") as a, a._network.host("b") as b:
+            heard: list[bytes] = []
+            b.subscribe("/topic", lambda peer, data: True, lambda peer, data: heard.append(data))
+            await b.connect(address_of("a"))
+            await a.publish("/topic", b"1")
+            await trio.sleep(1)
+            b.unsubscribe("/topic")
+            b.unsubscribe("/topic")
+            await a.publish("/topic", b"2")
+            await trio.sleep(1)
+            assert heard == [b"1"]
+
+    simulate(main)
+
+
 def test_a_writer_waits_for_its_window() -> None:
     async def main() -> None:
         net = MemoryNetwork(window=100_000)

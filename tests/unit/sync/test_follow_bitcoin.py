@@ -17,7 +17,7 @@ from spvnode.bitcoin.params import REGTEST
 from spvnode.bitcoin.stored import StoredChain
 from spvnode.config import CheckpointConfig, SyncConfig
 from spvnode.errors import StoreError
-from spvnode.followed import GOSSIP_DEPTH, Followed
+from spvnode.follow.bitcoin import GOSSIP_DEPTH, BitcoinFollower
 from spvnode.following import Tip
 from spvnode.store.errors import StoreDamaged
 from spvnode.supervise import supervise
@@ -67,8 +67,8 @@ class Mesh:
         return ev.PeerTip(name, self.peers[name].chain.tip, Height(0))
 
 
-def followed(datadir: Path, mesh: Mesh, checkpoint: CheckpointConfig | None = None) -> Followed:
-    return Followed(
+def followed(datadir: Path, mesh: Mesh, checkpoint: CheckpointConfig | None = None) -> BitcoinFollower:
+    return BitcoinFollower(
         REGTEST, datadir, checkpoint, mesh, sync=SyncConfig(), write_buffer=1 << 20,
         pool=trio.CapacityLimiter(4), clock=lambda: NOW,
     )  # fmt: skip
@@ -84,7 +84,7 @@ async def until(done: Callable[[], bool]) -> None:
         await trio.sleep(0.01)
 
 
-def run_followed(one: Followed, main: Callable[[], object]) -> None:
+def run_followed(one: BitcoinFollower, main: Callable[[], object]) -> None:
     """``main`` while ``one`` is followed under the supervisor."""
 
     async def bounded() -> None:
@@ -101,7 +101,7 @@ def run_followed(one: Followed, main: Callable[[], object]) -> None:
     trio.run(bounded)
 
 
-def height_of(one: Followed) -> int:
+def height_of(one: BitcoinFollower) -> int:
     return one.chain.tip.height if one.chain is not None else -1
 
 
@@ -166,7 +166,7 @@ def test_news_that_overtakes_the_start_is_not_undone_by_it(tmp_path: Path) -> No
     async def main() -> None:
         names = [f"p{i}" for i in range(50)]
         for name in names:
-            one._claims[name] = ev.PeerTip(name, Tip(Height(0), REGTEST.genesis_hash, 0), Height(0))  # type: ignore[arg-type]
+            one.claims[name] = ev.PeerTip(name, Tip(Height(0), REGTEST.genesis_hash, 0), Height(0))  # type: ignore[arg-type]
         while one.driver is None:
             await trio.lowlevel.checkpoint()  # to be there at once: it is being told of the claims right now
         for name in reversed(names):
@@ -208,7 +208,7 @@ def test_the_wait_for_a_checkpoint_outlives_a_failure(tmp_path: Path, monkeypatc
 
     def load_once(chain: StoredChain) -> object:
         monkeypatch.setattr(StoredChain, "_load", load)
-        one._claims.clear()
+        one.claims.clear()
         raise StoreError("the disk is full just now")
 
     monkeypatch.setattr(StoredChain, "_load", load_once)

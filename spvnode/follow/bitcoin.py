@@ -1,4 +1,4 @@
-"""One network being followed: its store, its chain, its driver, and what becomes of them after a failure.
+"""One Bitcoin network being followed.
 
 A node that begins at a checkpoint knows its hash only; until a peer has sent the header itself there is no chain, and
 ``chain`` is None.
@@ -6,14 +6,15 @@ A node that begins at a checkpoint knows its hash only; until a peer has sent th
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import structlog
 import trio
 
 from p2p.faults import FaultReason, RemoteFault
+from p2p.mesh.peer import PeerInfo
 from spvnode.bitcoin.chain import HeaderChain
 from spvnode.bitcoin.header import Header, header_hash
 from spvnode.bitcoin.params import ChainParams
@@ -22,27 +23,36 @@ from spvnode.bitcoin.start import Checkpoint, check_checkpoint, genesis_of
 from spvnode.bitcoin.stored import StoredChain
 from spvnode.config import CheckpointConfig, SyncConfig
 from spvnode.errors import InputError
+from spvnode.follow.base import Follower
 from spvnode.following import Outcome
 from spvnode.memory import trim
 from spvnode.opening import checkpoint_of, record_of
-from spvnode.store.errors import StoreDamaged
+from spvnode.store.events import Event
 from spvnode.store.folder import store_path
 from spvnode.store.headers import HeaderStore
 from spvnode.sync import events as ev
-from spvnode.sync.driver import Driver
 from spvnode.sync.source import Items, Source
-from spvnode.types import HEADER_SIZE, Height, Work, hash_hex
+from spvnode.types import HEADER_SIZE, Hash32, Height, Work, hash_hex
+from spvnode.units import span
 
 RETRY_CHECKPOINT = 5.0
 """Seconds between rounds of asking every peer for the checkpoint's header."""
 GOSSIP_DEPTH = 6
 """Blocks below our tip at which a gossiped tip may still compete; older ones are no news."""
+STALE_BLOCKS = 24
+"""Block intervals without a new block after which a tip is stale: 4 h on mainnet, which chance alone brings about
+once in 26 billion blocks."""
+CLOCK_AHEAD = 2 * 60 * 60
+"""Seconds that a checked tip may be ahead of our clock before the clock is what looks wrong."""
 
 log = structlog.get_logger("node")
 
 
-class Followed:
-    """``open`` it (in a worker thread), ``run`` it (again after a failure), ``close`` it."""
+class BitcoinFollower(Follower):
+    """See ``Follower``. ``mesh_peers`` gives the mesh's peers, None while it is off."""
+
+    waits_for = "the checkpoint's header"
+    imports = True
 
     def __init__(
         self,
@@ -55,21 +65,31 @@ class Followed:
         write_buffer: int,
         pool: trio.CapacityLimiter,
         clock: Callable[[], float],
+        mesh_peers: Callable[[], Sequence[PeerInfo] | None] = lambda: None,
     ) -> None:
+        super().__init__(params.name, source, sync=sync, pool=pool, clock=clock)
         self.params = params
         self.datadir = datadir
-        self._write_buffer = write_buffer
         self.checkpoint = checkpoint
         self.store: HeaderStore | None = None
-        self.chain: StoredChain | None = None
-        self.driver: Driver | None = None
-        self._source = source
-        self._sync = sync
-        self._pool = pool
-        self._clock = clock
-        self._fresh = False  # opened, and not run since
-        self._claims: dict[str, ev.PeerTip] = {}
-        self._claimed = trio.Event()
+        self._chain: StoredChain | None = None
+        self._write_buffer = write_buffer
+        self._mesh_peers = mesh_peers
+
+    @staticmethod
+    def hash_text(block_hash: Hash32) -> str:
+        """See ``Follower``."""
+        return hash_hex(block_hash)
+
+    @property
+    def chain(self) -> StoredChain | None:
+        """The chain as the driver sees it."""
+        return self._chain
+
+    @property
+    def waits(self) -> bool:
+        """Only a node that begins at a checkpoint waits for one."""
+        return self.checkpoint is not None and self._chain is None
 
     @property
     def headers(self) -> HeaderChain | None:
@@ -78,16 +98,13 @@ class Followed:
 
     # -- store and chain
 
-    def open(self) -> None:
-        """Opens store and chain, checking every stored header. Blocking: 0.3 s for 1,000,000 headers.
-
-        Raises StoreError, and InputError where the configured checkpoint contradicts what is stored.
-        """
+    def _open(self) -> None:
+        """Checks every stored header: 0.3 s for 1,000,000 of them."""
         self.store = HeaderStore.open(
             store_path(self.datadir, self.params.name),
             genesis_hash=self.params.genesis_hash,
             start=None if self.checkpoint else record_of(genesis_of(self.params)),
-            now=self._clock(),
+            now=self.clock(),
             write_buffer=self._write_buffer,
         )
         for fault in self.store.faults:
@@ -95,22 +112,19 @@ class Followed:
         if self.store.start is not None:
             self._load(checkpoint_of(self.store.start))
             self._agree()
-        self._fresh = True
 
-    def close(self) -> None:
-        """Lets go of the store."""
-        if self.store is not None:
-            self.store.close()
-        self.store = self.chain = self.driver = None
+    def _shut(self) -> Callable[[], None] | None:
+        store, self.store, self._chain = self.store, None, None
+        return store.close if store is not None else None
 
     def _load(self, start: Checkpoint | None) -> None:
         if self.store is None:
             raise RuntimeError("open comes first")
-        chain = StoredChain(self.params, self.store, start, clock=self._clock)
+        chain = StoredChain(self.params, self.store, start, clock=self.clock)
         if chain.report.fault is not None:
             log.warning("store cut", network=self.params.name, reason=str(chain.report.fault), tip=chain.tip.height)
         log.info("chain loaded", network=self.params.name, base=chain.headers.base, tip=chain.tip.height)
-        self.chain = chain
+        self._chain = chain
         trim()
 
     def _agree(self) -> None:
@@ -135,68 +149,64 @@ class Followed:
         chain = self.chain
         if chain is None or not -GOSSIP_DEPTH <= height - chain.tip.height <= 1:
             return None
-        verdict = chain.plan(header, int(self._clock()))
+        verdict = chain.plan(header, int(self.clock()))
         news = verdict.outcome in (Outcome.EXTENDS, Outcome.REORGANIZES, Outcome.FORK)
         return True if news and verdict.last == height else None
 
-    # -- following
+    # -- what the node tells of it
 
-    async def post(self, event: ev.Event) -> None:
-        """An event from a source: to the driver, or kept for when there is one."""
-        if isinstance(event, ev.PeerTip):
-            self._claims[event.peer] = event  # one a connected peer, which the mesh bounds
-            self._claimed.set()
-        elif isinstance(event, ev.PeerLeft):
-            self._claims.pop(event.peer, None)
-        if self.driver is not None:
-            await self.driver.post(event)
+    @property
+    def tip_time(self) -> float | None:
+        """See ``Follower``."""
+        chain = self.headers
+        return Header(chain.header(chain.tip_height)).time if chain is not None else None
 
-    async def run(self) -> None:
-        """Follows until cancelled. When run again after a failure, it begins with a store opened anew."""
-        if not self._fresh:
-            await self._reopen()
-        self._fresh = False
-        if self.chain is None:
-            await self._await_checkpoint()
-        if self.chain is None:
-            raise RuntimeError("no chain after its checkpoint came")
-        self.driver = Driver(
-            self.chain,
-            self._source,
-            pool=self._pool,
-            deadline=self._sync.deadline,
-            in_flight=self._sync.in_flight,
-            jitter=random.random,
-            clock=self._clock,
-            broken=StoreDamaged,
-        )
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self.driver.run)
-            for peer, claim in list(self._claims.items()):
-                if self._claims.get(peer) is claim:  # else newer news of that peer has overtaken us
-                    await self.driver.post(claim)
+    def events(self, cursor: int, limit: int) -> Sequence[Event]:
+        """See ``Follower``."""
+        return self.store.events(cursor, limit) if self.store is not None else []
 
-    async def _reopen(self) -> None:
-        """First the views go: nobody may come upon a store that is being closed."""
-        store, self.store, self.chain, self.driver = self.store, None, None, None
-        if store is not None:
-            await trio.to_thread.run_sync(store.close)
-        await trio.to_thread.run_sync(self.open)
+    def peers(self) -> Sequence[Mapping[str, Any]]:
+        """See ``Follower``."""
+        peers = self._mesh_peers() or ()
+        return [_peer(number, peer, self.network) for number, peer in enumerate(peers) if self.network in peer.tips]
 
-    async def _await_checkpoint(self) -> None:
+    def reasons(self) -> Mapping[str, bool]:
+        """See ``Follower``."""
+        chain, driver = self.headers, self.driver
+        if chain is None or driver is None:
+            return {}
+        age = self.clock() - Header(chain.header(chain.tip_height)).time
+        stale_after = STALE_BLOCKS * chain.params.spacing
+        ours = driver.machine
+        mesh = self._mesh_peers() is not None
+        return {
+            "the mesh is off: nobody confirms the tip": not mesh,
+            "no peer": mesh and not self.peers(),
+            "the checkpoint is not on a valid chain": ours.refuted,
+            "the tip has less than the minimum chain work":
+                chain.work_known and chain.chainwork(chain.tip_height) < chain.minimum_chain_work,
+            f"synchronising: {ours.state}": bool(ours.peers.leaders(ours.tip)),
+            f"the tip is {span(age)} old, stale after {span(stale_after)}":
+                not chain.params.no_retargeting and age > stale_after,
+            "the clock is behind the tip": age < -CLOCK_AHEAD,
+        }  # fmt: skip
+
+    # -- beginning
+
+    async def _begin(self) -> None:
         """Asks every peer that can have it, until one sends the header that hashes to the checkpoint. One that has
         another there is asked again when it has another tip."""
         denied: dict[str, ev.PeerTip] = {}
         while self.chain is None:
-            self._claimed = trio.Event()
-            denied = {peer: claim for peer, claim in denied.items() if peer in self._claims}
-            for peer, claim in list(self._claims.items()):
+            self.claimed = trio.Event()
+            denied = {peer: claim for peer, claim in denied.items() if peer in self.claims}
+            for peer, claim in list(self.claims.items()):
                 if denied.get(peer) is not claim and await self._denies_checkpoint(claim):
                     denied[peer] = claim
                 if self.chain is not None:
                     return
             with trio.move_on_after(RETRY_CHECKPOINT):
-                await self._claimed.wait()
+                await self.claimed.wait()
 
     async def _denies_checkpoint(self, claim: ev.PeerTip) -> bool:
         """Asks for the checkpoint's header and begins the chain with it. True where the peer has another one: its
@@ -205,13 +215,13 @@ class Followed:
         if wanted is None or store is None or not claim.base <= wanted.height <= claim.tip.height:
             return False
         reply: Items | RemoteFault | None = None
-        with trio.move_on_after(self._sync.deadline):
-            reply = await self._source.fetch_range(claim.peer, Height(wanted.height), 1)
+        with trio.move_on_after(self.sync.deadline):
+            reply = await self.source.fetch_range(claim.peer, Height(wanted.height), 1)
         if isinstance(reply, RemoteFault):
-            await self._source.report(reply)
+            await self.source.report(reply)
         elif reply is None:
             fault = RemoteFault(FaultReason.TIMEOUT, claim.peer, "no checkpoint header", self.params.name)
-            await self._source.report(fault)
+            await self.source.report(fault)
         elif len(reply.items) != HEADER_SIZE or header_hash(reply.items) != wanted.block_hash:
             log.warning("a peer has another block at the checkpoint", network=self.params.name, peer=claim.peer,
                         height=wanted.height, hash=hash_hex(header_hash(reply.items)))  # fmt: skip
@@ -223,3 +233,26 @@ class Followed:
             await trio.to_thread.run_sync(store.set_start, record_of(start))
             await trio.to_thread.run_sync(self._load, start)
         return False
+
+
+def _peer(number: int, peer: PeerInfo, network: str) -> Mapping[str, Any]:
+    """Under Core's names where it has them."""
+    tip = peer.tips[network]
+    return {
+        "id": number,
+        "peer_id": peer.id,
+        "addr": peer.addr,
+        "subver": peer.agent,
+        "inbound": peer.inbound,
+        "connection_type": "manual" if peer.static else "inbound" if peer.inbound else "outbound-full-relay",
+        "conntime": int(peer.since),
+        "last_useful": None if peer.last_useful is None else int(peer.last_useful),
+        "bytesrecv": peer.bytes_received,
+        "bytessent": peer.bytes_sent,
+        "synced_headers": tip.tip_height,
+        "bestblockhash": hash_hex(tip.tip_hash),
+        "headers_received": peer.headers_received,
+        "headers_served": peer.headers_served,
+        "score": round(peer.score, 1),
+        "transport_protocol_type": "libp2p",
+    }

@@ -1,0 +1,343 @@
+"""One Ethereum network being followed.
+
+Trust begins at a block that the operator names, or a quorum does (``trust``); until then there is no chain, and ``why``
+says what is missing. Peers come from the network's own libp2p (``ethereum_p2p``) and from Beacon APIs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import structlog
+import trio
+
+from p2p.beacon.service import BeaconNet
+from p2p.faults import RemoteFault, gone
+from p2p.rest.api import BeaconApi
+from p2p.rest.client import RestClient
+from p2p.rest.endpoint import Endpoint, parse_endpoint
+from spvnode.config import BeaconConfig, SyncConfig
+from spvnode.errors import InputError
+from spvnode.ethereum.chain import BeaconChain
+from spvnode.ethereum.config import load_config
+from spvnode.ethereum.containers import beacon_root
+from spvnode.ethereum.forks import HorizonState
+from spvnode.ethereum.networks import NETWORKS, Network
+from spvnode.ethereum.reasons import Rejection
+from spvnode.ethereum.units import Epoch, Root, Slot, compute_epoch_at_slot, compute_start_slot_at_epoch
+from spvnode.follow.base import Follower, Service
+from spvnode.follow.ethereum_p2p import BeaconWire
+from spvnode.follow.ethereum_peers import peer_of, rest_peer_of
+from spvnode.follow.trust import Refusal, TrustConfig, TrustStart
+from spvnode.follow.witness import PeerWitness, RestWitness, Witness
+from spvnode.memory import trim
+from spvnode.store.beacon import BeaconStore
+from spvnode.store.events import Event
+from spvnode.store.folder import store_path
+from spvnode.sync.beacon import BeaconSource, Front
+from spvnode.sync.beacon_rest import OURS, RestSource
+from spvnode.sync.cross_check import Disagreement
+from spvnode.sync.sources import Routed
+from spvnode.types import Hash32
+from spvnode.units import span
+
+STALE_SLOTS = 64
+"""Slots that the optimistic header may be old: two epochs. Public networks miss few slots, and an update wants
+the next one's block."""
+STALE_EPOCHS = 8
+"""Epochs that the finalized header may be old. It is two to three on a good day."""
+DISAGREEMENT_EPOCHS = 3
+"""Epochs of undisputed finality after which a disagreement is history."""
+CLOCK_AHEAD_SLOTS = 2
+"""Slots that a signed header may be ahead of our clock before the clock is what looks wrong."""
+
+log = structlog.get_logger("node")
+
+
+class EthereumFollower(Follower):
+    """See ``Follower``."""
+
+    waits_for = "a trusted checkpoint"
+    imports = False
+
+    def __init__(
+        self,
+        config: BeaconConfig,
+        datadir: Path,
+        *,
+        sync: SyncConfig,
+        write_buffer: int,
+        pool: trio.CapacityLimiter,
+        clock: Callable[[], float],
+    ) -> None:
+        self.config = config
+        self.params = network_of(config)
+        self._store_path = store_path(datadir, self.params.name)
+        self._write_buffer = write_buffer
+        self._store: BeaconStore | None = None
+        self._chain: BeaconChain | None = None
+        self._trust: TrustStart | None = None
+        self._refusal: Refusal | None = None
+        self._disagreement: Disagreement | None = None
+        self._api = BeaconApi(RestClient())
+        self._endpoints: tuple[Endpoint, ...] = tuple(parse_endpoint(url) for url in config.apis)
+        self._wire = BeaconWire(self, config, self._store_path.parent, clock)
+        self.rest = RestSource(
+            self.params,
+            self._api,
+            self._endpoints,
+            tip=lambda: self._chain.tip if self._chain is not None else None,
+            finalized=self._finalized,
+            on_disagreement=self._disagreed,
+            clock=clock,
+        )
+        source = Routed(BeaconSource(self.params, lambda: self.net), {"rest:": self.rest})
+        super().__init__(self.params.name, source, sync=sync, pool=pool, clock=clock)
+
+    @staticmethod
+    def hash_text(block_hash: Hash32) -> str:
+        """See ``Follower``."""
+        return "0x" + block_hash.hex()
+
+    @property
+    def chain(self) -> BeaconChain | None:
+        """The chain as the driver sees it."""
+        return self._chain
+
+    @property
+    def beacon(self) -> BeaconChain | None:
+        """The chain as its readers see it."""
+        return self._chain
+
+    @property
+    def net(self) -> BeaconNet | None:
+        """The wire, None while it is off or being restarted."""
+        return self._wire.net
+
+    @property
+    def front(self) -> Front | None:
+        """How far the committed chain is."""
+        chain = self._chain
+        if chain is None:
+            return None
+        return Front(chain.tip.height, chain.finalized.beacon.slot, chain.optimistic.beacon.slot)
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """See ``Follower``."""
+        wire = self._wire
+        return {"peer_id": wire.peer_id, "addresses": list(wire.addrs), "enr": wire.enr} if wire.addrs else {}
+
+    def services(self) -> Sequence[Service]:
+        """See ``Follower``."""
+        found: list[Service] = []
+        if self.config.p2p:
+            found.append((f"beacon {self.network}", self._wire.run))
+        if self._endpoints:
+            found.append((f"api {self.network}", partial(self.rest.run, self)))
+        return found
+
+    # -- store and chain
+
+    def _open(self) -> None:
+        self._store = BeaconStore.open(
+            self._store_path,
+            chain_id=self.params.genesis_validators_root,
+            now=self.clock(),
+            write_buffer=self._write_buffer,
+        )
+        for fault in self._store.faults:
+            log.warning("store healed", network=self.network, what=fault)
+        self._agree()
+        self._take(BeaconChain.open(self.params, self._store, clock=self.clock))
+
+    def _shut(self) -> Callable[[], None] | None:
+        store, self._store, self._chain = self._store, None, None
+        return store.close if store is not None else None
+
+    def _agree(self) -> None:
+        """What was begun stays; another trusted root is a decision that the operator has to make."""
+        stored = self._store.start if self._store is not None else None
+        wanted = self.config.checkpoint_root
+        if stored is not None and wanted is not None and stored.root != wanted:
+            log.info("another checkpoint is configured; the chain goes on from where it began", network=self.network,
+                     began="0x" + stored.root.hex(), configured="0x" + wanted.hex())  # fmt: skip
+
+    def _take(self, chain: BeaconChain | None) -> None:
+        self._chain = chain
+        if chain is None:
+            return
+        for fault in chain.faults:
+            log.warning("chain cut", network=self.network, what=fault)
+        log.info("chain loaded", network=self.network, finalized=chain.finalized.beacon.slot, period=chain.tip.height)
+        trim()
+
+    # -- beginning
+
+    async def _begin(self) -> None:
+        """Waits until trust can begin. A refusal is not tried again: only the operator can go on, and is told why."""
+        if self._store is None:
+            raise RuntimeError("open comes first")
+        config = self.config
+        trust = TrustConfig(
+            root=Root(config.checkpoint_root) if config.checkpoint_root else None,
+            file=Path(config.checkpoint_file) if config.checkpoint_file else None,
+            rest_quorum=config.quorum if self._endpoints else 0,
+            peer_quorum=0 if self._endpoints else config.quorum,
+            allow_stale=config.allow_stale_checkpoint,
+        )
+        if not trust.possible:
+            log.warning("no start of trust", network=self.network, hint=f"--checkpoint {self.network}:ROOT or --quorum")
+            await trio.sleep_forever()
+        self._trust = TrustStart(self.params, trust, self._witnesses, folder=self._store_path.parent, clock=self.clock)
+        found = await self._trust.establish()
+        if isinstance(found, Refusal):
+            self._refusal = found
+            log.error("no start of trust", network=self.network, reason=str(found.reason), detail=found.detail)
+            await trio.sleep_forever()
+            return
+        store = self._store
+        made = await trio.to_thread.run_sync(
+            lambda: BeaconChain.begin(self.params, store, found.bootstrap.value, found.begin, clock=self.clock)
+        )
+        if isinstance(made, Rejection):
+            raise InputError("beacon.checkpoint", f"{made.reason} {made.detail}")
+        self._take(made)
+
+    def _witnesses(self) -> list[Witness]:
+        """Who can be asked now."""
+        found: list[Witness] = [RestWitness(self.params, self._api, endpoint) for endpoint in self._endpoints]
+        net = self.net
+        for peer in net.peers() if net is not None else ():
+            if peer.status is not None:
+                status = peer.status
+                found.append(
+                    PeerWitness(self.params, peer.id, status.finalized_epoch, status.finalized_root, self._bootstrap)
+                )
+        return found
+
+    async def _bootstrap(self, peer: str, root: bytes) -> tuple[bytes, bytes] | RemoteFault:
+        net = self.net
+        if net is None:
+            return gone(peer, self.network, "the wire is down")
+        chunk = await net.get_bootstrap(peer, root)
+        return chunk if isinstance(chunk, RemoteFault) else (chunk.digest, chunk.ssz)
+
+    # -- what the node tells of it
+
+    @property
+    def tip_time(self) -> float | None:
+        """See ``Follower``: of the optimistic header."""
+        return self.params.start_of(self._chain.optimistic.beacon.slot) if self._chain is not None else None
+
+    def events(self, cursor: int, limit: int) -> Sequence[Event]:
+        """See ``Follower``."""
+        return self._store.events(cursor, limit) if self._store is not None else []
+
+    def peers(self) -> Sequence[Mapping[str, Any]]:
+        """See ``Follower``."""
+        beacon = [peer_of(self.params, peer) for peer in (self.net.peers() if self.net is not None else ())]
+        return [{"id": i, **peer} for i, peer in enumerate(beacon + [rest_peer_of(one) for one in self.rest.info()])]
+
+    def details(self) -> Mapping[str, Any]:
+        """See ``Follower``."""
+        horizon = self.params.schedule.horizon
+        return {
+            "fork_horizon": None if horizon is None else {"epoch": horizon, "time": int(self._time_of(horizon))},
+            "discovered": self._wire.discovered,
+            "enr": self._wire.enr,
+            "trust": self.why,
+        }
+
+    @property
+    def why(self) -> str:
+        """Why there is no start of trust yet; empty once there is."""
+        if self._chain is not None:
+            return ""
+        if self._refusal is not None:
+            return f"{self._refusal.detail} (evidence: {self._refusal.evidence})"
+        return self._trust.problem if self._trust is not None else ""
+
+    def reasons(self) -> Mapping[str, bool]:
+        """See ``Follower``."""
+        chain, driver = self._chain, self.driver
+        if chain is None or driver is None:
+            return {}
+        now = self.params.slot_at(self.clock())
+        epoch = compute_epoch_at_slot(self.params.preset, now)
+        finalized, signed = chain.finalized.beacon.slot, chain.optimistic.beacon.slot
+        most = STALE_EPOCHS * self.params.preset.slots_per_epoch
+        ours = driver.machine
+        horizon = self.params.schedule.horizon_state(epoch, self.params.horizon_warning_epochs)
+        return {
+            "this version does not know the fork that is in force: update it": horizon is HorizonState.PASSED,
+            "no peer": not self.peers_up,
+            f"synchronising: {ours.state}": bool(ours.peers.leaders(ours.tip)),
+            f"the signed header is {self._age(signed)} old, stale after {self._span(STALE_SLOTS)}":
+                now > signed + STALE_SLOTS,
+            f"the finalized header is {self._age(finalized)} old, stale after {self._span(most)}":
+                now > finalized + most,
+            "most sources call another block final": self._outvoted(chain),
+            "the clock is behind the tip": signed > now + CLOCK_AHEAD_SLOTS,
+        }  # fmt: skip
+
+    @property
+    def peers_up(self) -> int:
+        """Sources that claim anything now."""
+        return len(self.claims)
+
+    def warnings(self) -> Sequence[str]:
+        """What the operator should do before replies stop deserving belief."""
+        epoch = compute_epoch_at_slot(self.params.preset, self.params.slot_at(self.clock()))
+        horizon = self.params.schedule.horizon
+        state = self.params.schedule.horizon_state(epoch, self.params.horizon_warning_epochs)
+        if horizon is None or state is HorizonState.CLEAR:
+            return ()
+        return (f"this version knows the network's forks for {span(self._time_of(horizon) - self.clock())} more",)
+
+    def _age(self, slot: Slot) -> str:
+        return span(self.clock() - self.params.start_of(slot))
+
+    def _span(self, slots: int) -> str:
+        return span(slots * self.params.slot_duration_ms / 1000)
+
+    def _time_of(self, horizon: Epoch) -> float:
+        """When the last epoch that we can follow ends."""
+        return self.params.start_of(compute_start_slot_at_epoch(self.params.preset, Epoch(horizon + 1)))
+
+    def _finalized(self) -> tuple[Slot, Root] | None:
+        chain = self._chain
+        return None if chain is None else (chain.finalized.beacon.slot, beacon_root(chain.finalized.beacon))
+
+    def _disagreed(self, what: Disagreement) -> None:
+        self._disagreement = what
+
+    def _outvoted(self, chain: BeaconChain) -> bool:
+        """Whether, lately, more sources called another block final than called ours so. We follow signatures, not
+        votes; but then either two thirds of a committee lied, or we are the one on the wrong chain."""
+        what = self._disagreement
+        if (
+            what is None
+            or chain.finalized.beacon.slot > what.slot + DISAGREEMENT_EPOCHS * self.params.preset.slots_per_epoch
+        ):
+            return False
+        votes = sorted((len([name for name in names if name != OURS]), OURS in names) for names in what.roots.values())
+        return not votes[-1][1]
+
+
+def network_of(config: BeaconConfig) -> Network:
+    """The network that a ``[[beacon]]`` entry is about. Raises InputError."""
+    if not config.config:
+        return NETWORKS[config.network]
+    try:
+        text = Path(config.config).read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError("beacon.config", f"{config.config}: {error}") from error
+    root = config.validators_root or Hash32(bytes(32))
+    network = load_config(text, name=config.network, genesis_validators_root=Root(root),
+                          genesis_time=config.genesis_time)  # fmt: skip
+    return replace(network, name=config.network)
