@@ -3,28 +3,20 @@
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 
-from merkle.hashing import sha256d_headers
-from spvnode.bitcoin.chain import HeaderChain
-from spvnode.bitcoin.params import NETWORKS
+from spvnode.audits import audit_store
 from spvnode.cli.client import running
 from spvnode.cli.exits import Exit
 from spvnode.cli.options import find_datadir, json_option, place_options
 from spvnode.cli.output import emit, pairs
-from spvnode.config import ensure_datadir
-from spvnode.errors import InputError, StoreError, StoreLocked
-from spvnode.opening import checkpoint_of
-from spvnode.store.audit import audit
-from spvnode.store.errors import StoreDamaged
-from spvnode.store.folder import store_path, stored_networks
-from spvnode.store.headers import HeaderStore
-from spvnode.types import Height, hash_hex
+from spvnode.config import Config, ensure_datadir
+from spvnode.config_sources import load_config
+from spvnode.errors import InputError, StoreLocked
+from spvnode.store.folder import stored_networks
 
 
 @click.command("check")
@@ -39,7 +31,8 @@ def command(datadir: str | None, config: str | None, as_json: bool) -> int:
     place = find_datadir(datadir, config)
     if running(place):
         raise StoreLocked(f"datadir: a daemon runs in {place} and holds its stores; stop it first")
-    found = [_audit(place, network) for network in _networks(place)]
+    devnets = {entry.network: entry for entry in _settings(place, config).beacon}
+    found = [audit_store(place, network, devnets) for network in _networks(place)]
     verdicts = [entry["good"] for entry in found]
     emit(
         {"datadir": str(place), "good": all(verdicts), "networks": found},
@@ -49,6 +42,12 @@ def command(datadir: str | None, config: str | None, as_json: bool) -> int:
     if False in verdicts:
         return Exit.NEGATIVE
     return Exit.STORE if None in verdicts else Exit.OK
+
+
+def _settings(place: Path, config: str | None) -> Config:
+    file = Path(config) if config else None
+    flags = {"datadir": str(place)}
+    return load_config(config_file=file, environ=os.environ, flags=flags, flag_names={"datadir": "--datadir"})
 
 
 def _networks(datadir: Path) -> tuple[str, ...]:
@@ -64,54 +63,12 @@ def _networks(datadir: Path) -> tuple[str, ...]:
     return networks
 
 
-def _audit(datadir: Path, network: str) -> dict[str, Any]:
-    """What was found; ``good`` is None where the store could not be looked at, which says nothing about it."""
-    if network not in NETWORKS:
-        return {"network": network, "good": None, "problems": ["this version has no rules for this network"]}
-    try:
-        params = NETWORKS[network]
-        with HeaderStore.open(store_path(datadir, network), genesis_hash=params.genesis_hash, now=time.time()) as store:
-            if store.start is None:
-                return {"network": network, "good": True, "problems": [], "blocks": None, "healed": list(store.faults)}
-            report = audit(store, hashing=sha256d_headers)
-            problems = [*report.problems, *_broken_rules(store, network)]
-            return {
-                "network": network,
-                "good": not problems,
-                "problems": problems,
-                "healed": list(report.healed),
-                "blocks": report.tip_height,
-                "headers": report.tip_height,
-                "bestblockhash": hash_hex(store.tip_hash),
-                "base": report.base,
-                "stored_headers": report.headers,
-                "side_branches": report.side_branches,
-                "events": report.events,
-                "size_on_disk": report.disk_bytes,
-            }
-    except StoreLocked:
-        raise
-    except StoreDamaged as error:
-        return {"network": network, "good": False, "problems": [str(error)]}
-    except StoreError as error:  # no permission, no room, a newer version's: nothing is known to be damaged
-        return {"network": network, "good": None, "problems": [str(error)]}
-
-
-def _broken_rules(store: HeaderStore, network: str) -> Iterator[str]:
-    """What the rules of the chain say about the rows; nothing is cut away here."""
-    start = None if store.complete else checkpoint_of(store.start)
-    chain = HeaderChain(NETWORKS[network], store, start)
-    runs = ((Height(first), headers) for first, headers, _ in store.scan())
-    report = chain.load(runs, store.side_branches())
-    if report.fault is not None:
-        yield f"header {report.last_good + 1} breaks the rule {report.fault}"
-    for tip in report.dropped:
-        yield f"the side branch that ends in {hash_hex(tip)} fits nowhere"
-
-
 def _lines(entry: dict[str, Any]) -> list[str]:
+    periods = entry.get("periods")
     rows = {
-        "height": "none yet" if entry["good"] and entry["blocks"] is None else entry.get("blocks"),
+        "height": "none yet" if entry["good"] and entry.get("blocks", 0) is None else entry.get("blocks"),
+        "periods": "none yet" if entry["good"] and entry.get("periods", 0) is None else periods and _span(periods),
+        "start": entry.get("start"),
         "hash": entry.get("bestblockhash"),
         "headers": f"{entry['stored_headers']:,} from height {entry['base']} on" if "stored_headers" in entry else None,
         "events": entry.get("events"),
@@ -122,3 +79,8 @@ def _lines(entry: dict[str, Any]) -> list[str]:
     }
     verdict = {True: "good", False: "DAMAGED", None: "NOT CHECKED"}[entry["good"]]
     return [f"{entry['network']}: {verdict}", *("  " + line for line in pairs(rows))]
+
+
+def _span(periods: list[int]) -> str:
+    first, last = periods
+    return f"{first} to {last}" if last >= first else f"none from {first} on yet"

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from spvnode.bls import MAX_BATCH, SignatureSet, Verifier
 from spvnode.ethereum.containers import LightClientUpdate
-from spvnode.ethereum.light_client import advance_light_client_store, check_light_client_update
+from spvnode.ethereum.light_client import advance_light_client_store, check_light_client_update, in_layout_of
 from spvnode.ethereum.networks import Network
 from spvnode.ethereum.reasons import Reason, Rejection
 from spvnode.ethereum.store import LightClientStore
@@ -64,6 +64,7 @@ def process_light_client_updates(
 def _step(
     network: Network, store: LightClientStore, update: LightClientUpdate, current_slot: Slot
 ) -> tuple[SignatureSet, LightClientStore] | Rejection:
+    update = in_layout_of(network, store, update)
     claim = check_light_client_update(network, store, update, current_slot)
     if isinstance(claim, Rejection):
         return claim

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from typing import Protocol
 
-from spvnode.beacon_commit import BeaconCommit, Block
+from spvnode.beacon_commit import BeaconCommit, Block, ExecutionRow
 from spvnode.bls import Verifier
 from spvnode.ethereum import bundle
 from spvnode.ethereum import items as framing
@@ -42,7 +42,7 @@ from spvnode.ethereum.networks import Network
 from spvnode.ethereum.planning import Change, is_change, plan_items
 from spvnode.ethereum.reasons import Rejection
 from spvnode.ethereum.received import BLAME, Refused
-from spvnode.ethereum.records import pack, unpack, unpack_execution, wire_form
+from spvnode.ethereum.records import execution_rows, pack, unpack, unpack_execution, wire_form
 from spvnode.ethereum.restoring import Restored, StoredRows, begin_store, restore
 from spvnode.ethereum.store import LightClientStore
 from spvnode.following import Blame, Outcome, Terms, Tip, Verdict
@@ -72,7 +72,7 @@ class BeaconRows(StoredRows, Protocol):
     def committee_keys(self, root: Hash32) -> bytes | None:
         """Row of a committee's decoded keys."""
 
-    def begin(self, start: BeaconStart, bootstrap: bytes, *, now: float) -> None:
+    def begin(self, start: BeaconStart, bootstrap: bytes, *, executions: Sequence[ExecutionRow], now: float) -> None:
         """Writes where trust begins."""
 
     def commit(self, commit: BeaconCommit, *, now: float, sync: bool) -> None:
@@ -120,8 +120,10 @@ class BeaconChain:
         verifier = verifier or Verifier()
 
         kept: set[Hash32] = set()
+        used: list[SyncCommittee] = []
 
         def warm(committee: SyncCommittee) -> None:
+            used.append(committee)
             root = hash_tree_root(network.preset, committee)
             keys = rows.committee_keys(root)
             if keys and verifier.take_decoded_keys(committee.pubkeys, committee.aggregate_pubkey, keys):
@@ -139,7 +141,7 @@ class BeaconChain:
                 now=clock(),
             )
         chain = cls(network, rows, verifier, restored)
-        chain.keep_keys(kept)
+        chain.keep_keys(kept, [*used, *signers(restored.held.store)])
         return chain
 
     @classmethod
@@ -160,7 +162,7 @@ class BeaconChain:
         made = begin_store(network, start, bootstrap)
         if isinstance(made, Rejection):
             return made
-        rows.begin(start, pack(network, bootstrap), now=clock())
+        rows.begin(start, pack(network, bootstrap), executions=execution_rows([bootstrap.header]), now=clock())
         chain = cls.open(network, rows, clock=clock, verifier=verifier)
         if chain is None:
             raise ValueError("the bootstrap that was just stored cannot be read back")
@@ -205,7 +207,8 @@ class BeaconChain:
         """Stores a planned change in one batch; and the decoded keys of committees that are new."""
         change = self._planned(verdict)
         self.rows.commit(change.commit, now=now, sync=sync)
-        self.keep_keys(self._kept_keys, change.after.store)
+        # The committee before stays as well: opening verifies the update that brought its successor.
+        self.keep_keys(self._kept_keys, [*signers(change.before.store), *signers(change.after.store)])
 
     def apply(self, verdict: Verdict) -> Tip:
         """Makes a stored change visible."""
@@ -317,11 +320,11 @@ class BeaconChain:
         """What becomes of a gossiped finality or optimistic update; see ``gate``."""
         return self._gate.judge(self._held.store, item, now)
 
-    def keep_keys(self, kept: Set[Hash32], store: LightClientStore | None = None) -> None:
-        """Stores the decoded keys of the committees that can sign next, once each has been decoded; ``kept`` are the
-        roots of those that are stored."""
+    def keep_keys(self, kept: Set[Hash32], used: Sequence[SyncCommittee]) -> None:
+        """Stores the decoded keys of ``used``, as far as they have been decoded; ``kept`` are the roots of the
+        committees whose keys are stored."""
         self._kept_keys = frozenset(kept)
-        committees = {hash_tree_root(self.params.preset, entry): entry for entry in signers(store or self._held.store)}
+        committees = {hash_tree_root(self.params.preset, committee): committee for committee in used}
         if committees.keys() <= kept:
             return
         keys = {

@@ -122,13 +122,18 @@ def check_light_client_update(
     """All of ``validate_light_client_update`` but the signature, which it returns for the caller to verify."""
     if is_newer_layout(update.fork, store.fork):
         return Rejection(Reason.WRONG_LAYOUT, f"{update.fork} data for a {store.fork} store")
-    update = upgrade_lc_update(network, update, store.fork)
+    update = in_layout_of(network, store, update)
     rejection = (
         _check_slots(network, store, update, current_slot)
         or _check_finality(network, update)
         or _check_next_committee(network, store, update)
     )
     return rejection or _signature(network, store, update)
+
+
+def in_layout_of(network: Network, store: LightClientStore, update: LightClientUpdate) -> LightClientUpdate:
+    """``update`` in the store's layout; one that is of a newer layout as it is, to be refused."""
+    return update if is_newer_layout(update.fork, store.fork) else upgrade_lc_update(network, update, store.fork)
 
 
 def _period(network: Network, slot: Slot) -> Period:
@@ -292,6 +297,7 @@ def process_light_client_update(
     network: Network, store: LightClientStore, update: LightClientUpdate, current_slot: Slot, verifier: Verifier
 ) -> LightClientStore | Rejection:
     """The store after ``update``, or why it was refused (then nothing changes)."""
+    update = in_layout_of(network, store, update)
     rejection = validate_light_client_update(network, store, update, current_slot, verifier)
     return rejection or advance_light_client_store(network, store, update)
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 
-from spvnode.beacon_commit import BeaconCommit, ExecutionRow, Step, StepKind
+from spvnode.beacon_commit import BeaconCommit, Step, StepKind
 from spvnode.bls import MAX_BATCH, Verifier
 from spvnode.ethereum.catchup import process_light_client_updates
 from spvnode.ethereum.containers import (
@@ -33,7 +33,7 @@ from spvnode.ethereum.networks import Network
 from spvnode.ethereum.ranking import has_supermajority, is_better_update, is_finality_update, is_sync_committee_update
 from spvnode.ethereum.reasons import Reason, Rejection
 from spvnode.ethereum.received import ItemReason, Refused, decode_item
-from spvnode.ethereum.records import Kept, Marks, by_number, execution_record, pack, pack_execution, pack_marks
+from spvnode.ethereum.records import Kept, Marks, execution_rows, pack, pack_marks
 from spvnode.ethereum.store import LightClientStore
 from spvnode.ethereum.units import Slot, compute_sync_committee_period_at_slot
 from spvnode.ethereum.upgrade import upgrade_lc_update
@@ -252,7 +252,6 @@ def _take_bootstrap(draft: _Draft, bootstrap: LightClientBootstrap) -> Refused |
 
 def _finish(before: Held, draft: _Draft) -> Change:
     network, after = draft.network, draft.held
-    records = by_number(execution_record(update.finalized_header) for update in draft.finalized)
     marks, finalizes = marks_of(network, after.store), after.finality is not before.finality
     commit = BeaconCommit(
         step=_step(network, before, after),
@@ -260,11 +259,7 @@ def _finish(before: Held, draft: _Draft) -> Change:
         finality=_new(network, before.finality, after.finality),
         optimistic=_new(network, before.optimistic, after.optimistic),
         marks=pack_marks(marks) if marks != marks_of(network, before.store) else None,
-        executions=tuple(
-            ExecutionRow(number, record.block_hash, pack_execution(record)) for number, record in records.items()
-        )
-        if finalizes
-        else (),
+        executions=execution_rows(update.finalized_header for update in draft.finalized) if finalizes else (),
         bootstraps=tuple(entry for entry in draft.bootstraps if entry[0] in after.roots),
         dropped_bootstraps=tuple(root for root in before.roots if root not in after.roots),
     )

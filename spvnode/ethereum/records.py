@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from merkle.errors import ProofError
+from spvnode.beacon_commit import ExecutionRow
 from spvnode.ethereum.containers import (
     LightClientBootstrap,
     LightClientFinalityUpdate,
@@ -130,6 +131,7 @@ def unpack_marks(row: bytes | None) -> Marks | None:
     return Marks(*_MARKS.unpack(row)) if row is not None and len(row) == _MARKS.size else None
 
 
-def by_number(records: Iterable[ExecutionRecord | None]) -> dict[int, ExecutionRecord]:
-    """Records by block number, the last of each."""
-    return {record.block_number: record for record in records if record is not None}
+def execution_rows(headers: Iterable[LightClientHeader]) -> tuple[ExecutionRow, ...]:
+    """Rows of the execution blocks that ``headers`` prove; of several with one number, the last."""
+    records = {record.block_number: record for header in headers if (record := execution_record(header)) is not None}
+    return tuple(ExecutionRow(number, record.block_hash, pack_execution(record)) for number, record in records.items())

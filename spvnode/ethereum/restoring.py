@@ -152,7 +152,7 @@ def _replay(
         warm(committee)
     if all(_is_proven(network, step, verifier) for step in _to_prove(network, newest)):
         return store, last
-    return _verified(network, first, rows, verifier)
+    return verify_all(network, first, rows, verifier)
 
 
 def _to_prove(network: Network, newest: Sequence[_Replayed]) -> Sequence[_Replayed]:
@@ -189,10 +189,11 @@ def _step(network: Network, store: LightClientStore, update: LightClientUpdate) 
     return checked if isinstance(checked, Rejection) else advance_light_client_store(network, store, update)
 
 
-def _verified(
+def verify_all(
     network: Network, first: LightClientStore, rows: StoredRows, verifier: Verifier
 ) -> tuple[LightClientStore, int]:
-    """As ``_replay``, with every signature: 2 ms each."""
+    """The store after the stored updates that follow ``first``, each signature verified, and the last period of those
+    that hold. 2 ms each."""
     store, last = first, _period(network, first) - 1
     updates = list(_updates(network, rows, last + 1))
     for at in range(0, len(updates), MAX_BATCH):

@@ -182,13 +182,14 @@ class EthereumFollower(Follower):
         """Waits until trust can begin. A refusal is not tried again: only the operator can go on, and is told why."""
         if self._store is None:
             raise RuntimeError("open comes first")
-        config = self.config
+        config, known = self.config, self._store.start
+        wanted = config.checkpoint_root or (known.root if known is not None else None)
         trust = TrustConfig(
-            root=Root(config.checkpoint_root) if config.checkpoint_root else None,
-            file=Path(config.checkpoint_file) if config.checkpoint_file else None,
+            root=Root(wanted) if wanted else None,
+            file=Path(config.checkpoint_file) if config.checkpoint_file and known is None else None,
             rest_quorum=config.quorum if self._endpoints else 0,
             peer_quorum=0 if self._endpoints else config.quorum,
-            allow_stale=config.allow_stale_checkpoint,
+            allow_stale=config.allow_stale_checkpoint or known is not None,  # what was begun goes on
         )
         if not trust.possible:
             log.warning("no start of trust", network=self.network, hint=f"--checkpoint {self.network}:ROOT or --quorum")
@@ -200,9 +201,11 @@ class EthereumFollower(Follower):
             log.error("no start of trust", network=self.network, reason=str(found.reason), detail=found.detail)
             await trio.sleep_forever()
             return
-        store = self._store
+        store, begin = self._store, found.begin
+        if known is not None and known.root == begin.root:
+            begin = known
         made = await trio.to_thread.run_sync(
-            lambda: BeaconChain.begin(self.params, store, found.bootstrap.value, found.begin, clock=self.clock)
+            lambda: BeaconChain.begin(self.params, store, found.bootstrap.value, begin, clock=self.clock)
         )
         if isinstance(made, Rejection):
             raise InputError("beacon.checkpoint", f"{made.reason} {made.detail}")

@@ -187,8 +187,10 @@ class BeaconStore:
 
     # -- writing
 
-    def begin(self, start: BeaconStart, bootstrap: bytes, *, now: float) -> None:
-        """Begins at ``start``, in one write. Synced.
+    def begin(
+        self, start: BeaconStart, bootstrap: bytes, *, executions: Sequence[ExecutionRow] = (), now: float
+    ) -> None:
+        """Begins at ``start``, whose block has ``executions`` (one, or none before capella), in one write. Synced.
 
         The same start again only puts its bootstrap back. Another one drops everything but the event log: what hung on
         the old trust is not carried over.
@@ -206,10 +208,16 @@ class BeaconStore:
             tip = ChainTip(Height(start.slot), start.root)
             event = Event(old.next_seq, now, EventKind.ADVANCE, tip.height, tip, tip, None, detail="trust begins")
             puts.append((event_key(event.seq), encode_event(event)))
+            puts += (row for execution in executions for row in _execution_rows(execution))
             self._engine.write(Batch(puts, [*keys, *SINGLE_KEYS]), sync=True)
             old.events.append(event.seq, 0)
             self._contents = Contents(
-                start, bootstraps=[start.root], events=old.events, next_seq=event.seq + 1, faults=old.faults
+                start,
+                bootstraps=[start.root],
+                numbers=array("Q", sorted(execution.number for execution in executions)),
+                events=old.events,
+                next_seq=event.seq + 1,
+                faults=old.faults,
             )
 
     def commit(self, commit: BeaconCommit, *, now: float, sync: bool) -> None:
@@ -250,8 +258,8 @@ class BeaconStore:
             contents.faults += (detail,)
 
     def put_committee_keys(self, keys: Mapping[Hash32, bytes]) -> None:
-        """Keeps decoded keys by the root of their committee, and drops those of all others: a caller gives the two
-        that can sign next, 50 KB each. Not synced: they can be decoded again."""
+        """Keeps decoded keys by the root of their committee, and drops those of all others: a caller gives the two to
+        four whose signatures it may have to verify next, 50 KB each. Not synced: they can be decoded again."""
         with self._writing:
             puts = [(committee_key(root), sealed(value)) for root, value in keys.items()]
             held = [key for key, _ in walk(self._engine, *COMMITTEE_SPAN, limit=WALK_UPDATES)]

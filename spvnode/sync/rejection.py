@@ -31,7 +31,8 @@ def rule(job: Job, blame: Blame, index: int, burst: Burst) -> Ruling:
     if job.kind is JobKind.FINISH:
         return Ruling(None, "", ends)
     if blame in (Blame.CLOCK, Blame.NOBODY):
-        return Ruling(None, sender, ends)
+        # A push is early for who is still catching up: no reason to ask its sender later.
+        return Ruling(None, "" if job.kind is JobKind.PUSH else sender, ends)
     if blame is Blame.SENDER or index:
         return Ruling(FaultReason.INVALID_HEADER, sender, ends)
     if job.kind is JobKind.PUSH:  # a gossiped tip may be ahead of us

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import random
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from spvnode.bls import Verifier
-from spvnode.ethereum import bundle
+from spvnode.ethereum import bundle, planning
 from spvnode.ethereum.chain import RUN_ITEMS, UPDATE_TERMS, BeaconChain
 from spvnode.ethereum.containers import LightClientUpdate, beacon_root, encode
 from spvnode.ethereum.forks import Fork
@@ -155,6 +157,20 @@ def test_execution_headers_are_found_by_number_and_hash(where: Path | Engine) ->
         assert chain.execution(Hash32(bytes(32))) is None
 
 
+def test_the_starts_own_execution_block_is_known_at_once(where: Path | Engine) -> None:
+    network = network_of(NIMBUS)
+    with open_rows(where, network) as rows:
+        begun_at(NIMBUS, rows)
+    with open_rows(where, network) as rows:
+        chain = reopened(network, rows)
+        execution = chain.bootstrap.header.execution
+        assert execution is not None
+        record = chain.execution(execution.block_hash)
+        assert record == chain.execution(execution.block_number)
+        assert record is not None
+        assert (record.beacon_root, record.state_root) == (chain.start.root, execution.state_root)
+
+
 def test_altair_headers_prove_no_execution_block() -> None:
     network = network_of(GOERLI)
     with open_rows(MemoryEngine(), network) as rows:
@@ -223,6 +239,37 @@ def test_a_bad_item_is_named_and_nothing_of_its_run_is_taken() -> None:
     branch = bytes(32) + updates[2].next_sync_committee_branch[32:]
     verdict = offer(chain, run(network, [*updates[:2], spoiled(updates[2], next_sync_committee_branch=branch)]))
     assert (verdict.reason, verdict.index, verdict.blame) == (Reason.INVALID_NEXT_COMMITTEE_BRANCH, 2, Blame.SENDER)
+
+
+def test_a_run_longer_than_a_batch_is_the_same_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = network_of(NIMBUS)
+    whole, parts = nimbus_chain(21), nimbus_chain()
+    monkeypatch.setattr(planning, "MAX_BATCH", 4)
+    assert offer(parts, update_run(NIMBUS)).last == 820
+    assert parts.store == whole.store
+    bad = replace(updates_of(NIMBUS)[10], sync_aggregate=updates_of(NIMBUS)[9].sync_aggregate)
+    chain = nimbus_chain()
+    verdict = offer(chain, run(network, [*updates_of(NIMBUS)[:10], bad]))
+    assert (verdict.reason, verdict.index) == (Reason.INVALID_SIGNATURE, 10)
+
+
+def test_no_bytes_raise_whatever_they_are() -> None:
+    rng = random.Random(3)
+    chain = begun_at(LODESTAR, open_rows(MemoryEngine(), network_of(LODESTAR)))
+    data = update_run(LODESTAR) + live_run(LODESTAR)
+    outcomes = Counter()  # type: ignore[var-annotated]
+    for _ in range(400):
+        spoiled_run = bytearray(data)
+        for _ in range(rng.choice((0, 1, 1, 1, 5))):
+            spoiled_run[rng.randrange(len(spoiled_run))] ^= 1 << rng.randrange(8)
+        start, end = sorted(
+            (rng.choice((0, rng.randrange(len(data)))), rng.choice((len(data), rng.randrange(len(data)))))
+        )
+        verdict = chain.plan(bytes(spoiled_run[start:end]), int(clock()))
+        assert verdict.outcome is not Outcome.REJECTED or verdict.reason
+        assert verdict.index < max(verdict.items, 1)
+        outcomes[verdict.outcome] += 1
+    assert outcomes[Outcome.REJECTED] > outcomes[Outcome.EXTENDS] > 10
 
 
 def test_a_period_too_far_is_nobodys_fault_and_what_comes_before_is_kept() -> None:

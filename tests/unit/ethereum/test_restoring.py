@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from spvnode.bls import Verifier
+from spvnode.ethereum.auditing import BeaconAudit, audit
 from spvnode.ethereum.chain import BeaconChain
 from spvnode.ethereum.containers import LightClientUpdate, SyncCommittee, hash_tree_root
 from spvnode.ethereum.records import pack
@@ -207,6 +208,21 @@ def test_decoded_keys_are_kept_and_used(tmp_path: Path) -> None:
         assert [verifier.decoded_keys(entry.pubkeys, entry.aggregate_pubkey) for entry in committees] == kept
         rows.put_committee_keys({roots[0]: (kept[0] or b"")[:-96] + bytes(96)})
         assert reopened(NETWORK, rows).tip == chain.tip, "keys that do not add up are decoded again"
+
+
+def test_an_audit_looks_at_every_signature(engine: MemoryEngine) -> None:
+    rows = open_rows(engine, NETWORK)
+    assert audit(NETWORK, rows, Verifier()) == BeaconAudit(FIRST, LAST, ())
+    put_update(engine, 805, forged_signature(UPDATES[5]))
+    found = audit(NETWORK, rows, Verifier())
+    assert (found.good, found.last, found.problems) == (False, 804, ("updates after period 804 do not hold",))
+    assert reopened(NETWORK, rows).tip.height == LAST, "which opening does not, as they were verified before"
+    put(engine, OPTIMISTIC_KEY, b"nonsense")
+    assert audit(NETWORK, rows, Verifier()).problems[1:] == ("the optimistic update does not hold",)
+    wrong = replace(bootstrap_of(NIMBUS), current_sync_committee=UPDATES[0].next_sync_committee)
+    for value, words in ((pack(NETWORK, wrong), "invalid-current-committee-branch"), (b"?", "no bootstrap")):
+        put(engine, bootstrap_key(start_of(NIMBUS).root), value)
+        assert words in audit(NETWORK, rows, Verifier()).problems[0]
 
 
 def test_a_device_without_the_time_opens_its_store(engine: MemoryEngine) -> None:
