@@ -24,6 +24,7 @@ from spvnode.inputs import (
     parse_endpoint,
     parse_hash,
     parse_hex,
+    parse_host_port,
     parse_http_url,
     parse_multiaddr,
     parse_network,
@@ -148,6 +149,35 @@ class CheckpointConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         return tuple(Hash32(bytes.fromhex(peak)) for peak in self.peaks)
 
 
+class WireConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """``[[wire]]``: one Bitcoin network's own peer-to-peer network."""
+
+    network: str
+    """Whose; at most one entry a network."""
+    enabled: bool = True
+    """Join it. Networks without seeds (regtest) are only joined through ``connect``."""
+    connect: tuple[str, ...] = ()
+    """``HOST:PORT`` of the only peers to have; empty: found by seeds and by what peers tell."""
+    listen: tuple[str, ...] = ()
+    """``IP:PORT`` to accept peers on and serve them headers; port 0 for any free one. Empty: nobody."""
+    proxy: str = ""
+    """``HOST:PORT`` of a SOCKS5 proxy (Tor's, say) that every connection goes through; also makes onion peers
+    reachable, and asks no name server."""
+    dns_seeds: bool = True
+    """Ask the network's DNS seeds while no peer is known."""
+
+    def __post_init__(self) -> None:
+        parse_network(self.network, "wire.network")
+        for key in ("connect", "listen"):
+            _check_count(f"wire.{key}", getattr(self, key))
+        for i, text in enumerate(self.connect):
+            parse_host_port(text, f"wire.connect[{i}]")
+        for i, text in enumerate(self.listen):
+            parse_endpoint(text, f"wire.listen[{i}]")
+        if self.proxy:
+            parse_host_port(self.proxy, "wire.proxy")
+
+
 class BeaconConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """``[[beacon]]``: one Ethereum network. Trust begins at ``checkpoint``, at ``checkpoint_file``, or where ``quorum``
     of the Beacon APIs or peers name the same finalized block; without any of them the node waits and says so."""
@@ -251,6 +281,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     mesh: MeshConfig = MeshConfig()
     rpc: RpcConfig = RpcConfig()
     checkpoint: tuple[CheckpointConfig, ...] = ()
+    wire: tuple[WireConfig, ...] = ()
     beacon: tuple[BeaconConfig, ...] = ()
     sync: SyncConfig = SyncConfig()
     store: StoreConfig = StoreConfig()
@@ -262,12 +293,16 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         if not self.networks:
             raise InputError("networks", "names no network")
         _check_count("beacon", self.beacon)
+        _check_count("wire", self.wire)
         devnets = tuple(entry.network for entry in self.beacon if entry.config)
         for i, name in enumerate(self.networks):
             parse_network(name, f"networks[{i}]", networks.KNOWN + devnets)
         _check_once("networks", self.networks)
         _check_once("checkpoint", tuple(entry.network for entry in self.checkpoint))
         _check_once("beacon", tuple(entry.network for entry in self.beacon))
+        _check_once("wire", tuple(entry.network for entry in self.wire))
+        for wire in self.wire:
+            parse_network(wire.network, "wire.network", networks.BITCOIN)
         for entry in self.checkpoint:
             parse_network(entry.network, "checkpoint.network", networks.BITCOIN)
             _check_start(entry)
@@ -276,6 +311,10 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
             if (beacon.network in known) == bool(beacon.config):
                 problem = "is a network of another kind" if beacon.config else "is no Ethereum network that we know"
                 raise InputError("beacon.network", f"{beacon.network} {problem}; known are {', '.join(known)}")
+
+    def wire_for(self, network: str) -> WireConfig:
+        """The settings of a Bitcoin network's own peers, its own or the defaults."""
+        return next((entry for entry in self.wire if entry.network == network), WireConfig(network=network))
 
     def beacon_for(self, network: str) -> BeaconConfig | None:
         """The settings of an Ethereum network, its own or the defaults; None for any other network."""

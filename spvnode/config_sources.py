@@ -35,7 +35,7 @@ RESERVED_ENV = frozenset({CONFIG_VARIABLE, "SPVNODE_KERNELS", "SPVNODE_SHA256"})
 TEST_PREFIX = "SPVNODE_TEST_"
 """Variables of the test-suite, which a daemon under test inherits."""
 
-BY_NETWORK = {"checkpoint": False, "beacon": True}
+BY_NETWORK = {"checkpoint": False, "wire": True, "beacon": True}
 """Lists of tables that name a network each, and whether a later table of a network adds to an earlier one: half a
 checkpoint is none."""
 _UNKNOWN = re.compile(r"Object contains unknown field `(?P<key>[^`]*)`")

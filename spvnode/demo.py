@@ -23,7 +23,7 @@ BUNDLED_TIP = 32_259
 """Height of the last bundled header."""
 PROVEN_HEIGHT = 20_000
 """The header that the third node is asked to prove."""
-MESH = ("--network", NETWORK, "--listen", "/ip4/127.0.0.1/tcp/0")
+MESH = ("--network", NETWORK, "--no-p2p", "--listen", "/ip4/127.0.0.1/tcp/0")
 NAMES = ("first", "second", "third")
 
 JOIN = """To join real peers, run a node of your own and name at least one of theirs:

@@ -27,6 +27,8 @@ MAX_PORT = 65_535
 _NETWORK = re.compile(r"[a-z][a-z0-9-]{0,31}\Z")
 _HEX = re.compile(r"[0-9a-fA-F]*\Z")
 _DECIMAL = re.compile(r"[0-9]{1,10}\Z")  # ten digits hold MAX_HEIGHT
+_LABEL = r"[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?"
+_HOST_NAME = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(\.{_LABEL})*\Z")
 _PLACED = re.compile(r"(?P<problem>.*) - at `\$\.?(?P<path>[^`]*)`\Z", re.DOTALL)
 
 
@@ -132,6 +134,18 @@ def parse_endpoint(text: str, field: str) -> Endpoint:
     if bare != "localhost" and not _is_ip(bare, bracketed=bare != host):
         raise InputError(field, f"{shown(host)} is no IP address (write IPv6 as [::1]) and not localhost")
     return Endpoint(bare, _parse_port(port, field))
+
+
+def parse_host_port(text: str, field: str) -> tuple[str, int]:
+    """``HOST:PORT`` of somebody else: a name, an IPv4 literal, an IPv6 literal in brackets, or an onion address."""
+    host, colon, port = bounded(text, field).rpartition(":")
+    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    if not colon or not (_HOST_NAME.match(host) or _is_ip(bare, bracketed=bare != host)):
+        raise InputError(field, f"{shown(text)} is not of the form HOST:PORT (write IPv6 as [::1]:PORT)")
+    number = _parse_port(port, field)
+    if not number:
+        raise InputError(field, "port 0 cannot be dialed")
+    return bare, number
 
 
 def parse_multiaddr(text: str, field: str, *, need_peer: bool) -> str:

@@ -10,7 +10,7 @@ import click
 
 from spvnode.cli.options import place_options
 from spvnode.errors import InputError
-from spvnode.networks import BITCOIN
+from spvnode.networks import BITCOIN, ETHEREUM
 
 FLAG_NAMES = {
     "networks": "--network",
@@ -29,12 +29,19 @@ FLAG_NAMES = {
     "beacon.genesis_validators_root": "--genesis-validators-root",
     "beacon.quorum": "--quorum",
     "beacon.discovery": "--discovery",
-    "beacon.p2p": "--no-beacon-p2p",
+    "beacon.p2p": "--no-p2p",
     "beacon": "--network",
+    "wire.connect": "--connect",
+    "wire.listen": "--p2p-listen",
+    "wire.proxy": "--proxy",
+    "wire.enabled": "--no-p2p",
+    "wire": "--network",
     "log.level": "--log-level",
     "log.format": "--json",
 }
 """How the command line spells the keys of the config."""
+SWITCHES = {"enabled", "p2p"}
+"""Keys of a network's own peers that one flag sets for all networks."""
 
 
 @click.command("run")
@@ -66,6 +73,10 @@ FLAG_NAMES = {
     metavar="N:HEIGHT:HASH",
     help="Begin network N at this block, which you trust (Ethereum: N:ROOT); may be repeated, once a network.",
 )
+@click.option("--no-p2p", is_flag=True, help="Do not join the networks' own peers: mesh, APIs and imports only.")
+@click.option("--connect", multiple=True, metavar="HOST:PORT", help="Bitcoin: the only peers to have; may be repeated.")
+@click.option("--p2p-listen", multiple=True, metavar="IP:PORT", help="Bitcoin: accept peers here, and serve them.")
+@click.option("--proxy", metavar="HOST:PORT", help="Bitcoin: SOCKS5 proxy for every connection, such as Tor's.")
 @click.option("--quorum", type=int, metavar="K", help="Ethereum: begin where K of the APIs, or peers, agree.")
 @click.option("--beacon-api", "apis", multiple=True, metavar="URL", help="Ethereum: Beacon API; may be repeated.")
 @click.option("--beacon-peer", "beacon_peers", multiple=True, metavar="ADDR",
@@ -73,25 +84,28 @@ FLAG_NAMES = {
 @click.option("--beacon-listen", multiple=True, metavar="MULTIADDR",
               help="Ethereum: address to listen on. Default: /ip4/0.0.0.0/tcp/9000.")  # fmt: skip
 @click.option("--discovery/--no-discovery", default=None, help="Ethereum: look for peers by discv5. Default: on.")
-@click.option("--no-beacon-p2p", is_flag=True, help="Ethereum: Beacon APIs alone, no peers.")
 @click.option("--beacon-config", metavar="FILE", help="Ethereum: a devnet's config.yaml.")
 @click.option("--genesis-validators-root", metavar="ROOT", help="Ethereum: of the devnet of --beacon-config.")
-@click.option("--no-mesh", is_flag=True, help="Run without libp2p: no peers, headers come by import only.")
+@click.option("--no-mesh", is_flag=True, help="Do not join the mesh of nodes like this one.")
 @click.option("--mdns/--no-mdns", default=None, help="Look for peers on the local network. Default: on.")
 @click.option("--log-level", metavar="LEVEL", help="debug, info, warning or error. Default: info.")
 @click.option("--json", "as_json", is_flag=True, help="Log in JSON, as is the default where stderr is no terminal.")
 def command(**given: Any) -> int:
     """Run the daemon in the foreground until SIGTERM, SIGINT, or the RPC method `stop`.
 
-    Networks: bitcoin, testnet3, testnet4, signet, regtest; ethereum, sepolia, hoodi. Options of Ethereum are about the
-    one Ethereum network that --network names. The log goes to stderr.
+    Networks: bitcoin, testnet3, testnet4, signet, regtest; ethereum, sepolia, hoodi. Options that begin with a kind
+    (Bitcoin:, Ethereum:) are about the one network of that kind that --network names. The log goes to stderr.
     """
     from spvnode import logs  # noqa: PLC0415 - --help stays light
     from spvnode.app import run  # noqa: PLC0415
     from spvnode.config_sources import load_config  # noqa: PLC0415
 
     file = Path(given["config"]) if given["config"] else None
-    config = load_config(config_file=file, environ=os.environ, flags=flag_values(given), flag_names=FLAG_NAMES)
+    flags = flag_values(given)
+    config = load_config(config_file=file, environ=os.environ, flags=flags, flag_names=FLAG_NAMES)
+    for entry in (*flags.get("wire", ()), *flags.get("beacon", ())):
+        if entry["network"] not in config.networks and set(entry) - {"network", *SWITCHES}:
+            raise InputError("--network", f"does not name {entry['network']}, which other options are about")
     for text in given["checkpoint"]:
         network = text.partition(":")[0]
         if network not in config.networks:
@@ -117,19 +131,40 @@ def flag_values(given: dict[str, Any]) -> dict[str, Any]:
     if given["rpc"]:
         values["rpc"] = {"bind": given["rpc"]}
     values |= starts(given["checkpoint"], "--checkpoint")
-    beacon = beacon_values(given)
-    if beacon:
-        named = [name for name in given["networks"] if name not in BITCOIN] or ["ethereum"]
-        if len(named) > 1:
-            raise InputError("--network", f"{len(named)} of Ethereum's kind: use [[beacon]] in the config file")
-        entries = values.setdefault("beacon", [])
-        entry = next((one for one in entries if one["network"] == named[0]), {"network": named[0]})
-        entry.update(beacon)
-        if entry not in entries:
-            entries.append(entry)
+    for key, found, others, default in (
+        ("wire", wire_values(given), ETHEREUM, "bitcoin"),
+        ("beacon", beacon_values(given), BITCOIN, "ethereum"),
+    ):
+        _about_one(values, key, found, [name for name in given["networks"] if name not in others] or [default])
     log = {"level": given["log_level"], "format": "json" if given["as_json"] else None}
     values["log"] = {key: value for key, value in log.items() if value}
     return values
+
+
+def _about_one(values: dict[str, Any], key: str, found: dict[str, Any], named: list[str]) -> None:
+    """Adds what the flags say about a network's own peers to the table of the network that is meant."""
+    if not found:
+        return
+    if len(named) > 1 and set(found) - SWITCHES:
+        raise InputError("--network", f"{' and '.join(named)}: which one is meant? Use [[{key}]] in the config file")
+    for name in named:
+        entries = values.setdefault(key, [])
+        entry = next((one for one in entries if one["network"] == name), None)
+        if entry is None:
+            entry = {"network": name}
+            entries.append(entry)
+        entry.update(found)
+
+
+def wire_values(given: dict[str, Any]) -> dict[str, Any]:
+    """What was given about the Bitcoin network, shaped like a ``[[wire]]`` table."""
+    values: dict[str, Any] = {
+        "connect": list(given["connect"]),
+        "listen": list(given["p2p_listen"]),
+        "proxy": given["proxy"],
+        "enabled": False if given["no_p2p"] else None,
+    }
+    return {key: value for key, value in values.items() if value is not None and value != []}
 
 
 def beacon_values(given: dict[str, Any]) -> dict[str, Any]:
@@ -142,6 +177,6 @@ def beacon_values(given: dict[str, Any]) -> dict[str, Any]:
         "genesis_validators_root": given["genesis_validators_root"],
         "quorum": given["quorum"],
         "discovery": given["discovery"],
-        "p2p": False if given["no_beacon_p2p"] else None,
+        "p2p": False if given["no_p2p"] else None,
     }
     return {key: value for key, value in values.items() if value is not None and value != []}

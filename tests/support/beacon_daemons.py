@@ -48,6 +48,8 @@ def apis(*servers: BeaconServer) -> Iterator[list[str]]:
 class BeaconDaemon(Daemon):
     """One node of an Ethereum network; ``settings`` are lines of its ``[[beacon]]`` table."""
 
+    own_peers = True
+
     def __init__(self, folder: Path, *settings: str, network: str = "ethereum") -> None:
         super().__init__(folder, network)
         self.network = network

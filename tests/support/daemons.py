@@ -37,7 +37,10 @@ class RpcFailed(Exception):
 
 
 class Daemon:
-    """One node in a folder; ``acknowledged`` is the greatest height that it has shown."""
+    """One node in a folder; ``acknowledged`` is the greatest height that it has shown. It joins its chain's own peers
+    only where ``own_peers`` says so: tests do not leave this machine."""
+
+    own_peers = False
 
     def __init__(self, folder: Path, *networks: str) -> None:
         self.folder = folder
@@ -50,6 +53,8 @@ class Daemon:
         command = [sys.executable, "-m", "spvnode", "run", "--datadir", str(self.folder), "--rpc", "127.0.0.1:0"]
         for network in self.networks:
             command += ["--network", network]
+        if not self.own_peers and "--connect" not in arguments:
+            command.append("--no-p2p")
         if "--no-mesh" not in arguments:
             command += ["--listen", "/ip4/127.0.0.1/tcp/0"]
         with (self.folder / "log").open("ab") as log:

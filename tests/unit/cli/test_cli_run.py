@@ -31,7 +31,18 @@ def start(tmp_path: Path) -> Iterator[Start]:
     begun: list[subprocess.Popen[str]] = []
 
     def start_one(*words: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-c", MAIN, "run", "--network", "bitcoin", "--datadir", str(tmp_path), "--no-mesh"]
+        command = [
+            sys.executable,
+            "-c",
+            MAIN,
+            "run",
+            "--network",
+            "bitcoin",
+            "--datadir",
+            str(tmp_path),
+            "--no-mesh",
+            "--no-p2p",
+        ]
         process = subprocess.Popen(
             [*command, "--rpc", "127.0.0.1:0", *words],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
