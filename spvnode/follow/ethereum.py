@@ -52,6 +52,8 @@ STALE_EPOCHS = 8
 """Epochs that the finalized header may be old. It is two to three on a good day."""
 DISAGREEMENT_EPOCHS = 3
 """Epochs of undisputed finality after which a disagreement is history."""
+REMIND = 86_400.0
+"""Seconds between two reminders of a fork that this version does not know."""
 CLOCK_AHEAD_SLOTS = 2
 """Slots that a signed header may be ahead of our clock before the clock is what looks wrong."""
 
@@ -134,7 +136,7 @@ class EthereumFollower(Follower):
 
     def services(self) -> Sequence[Service]:
         """See ``Follower``."""
-        found: list[Service] = []
+        found: list[Service] = [(f"horizon {self.network}", self._watch_horizon)]
         if self.config.p2p:
             found.append((f"beacon {self.network}", self._wire.run))
         if self._endpoints:
@@ -254,6 +256,7 @@ class EthereumFollower(Follower):
             "discovered": self._wire.discovered,
             "enr": self._wire.enr,
             "trust": self.why,
+            "warnings": list(self.warnings()),
         }
 
     @property
@@ -300,7 +303,16 @@ class EthereumFollower(Follower):
         state = self.params.schedule.horizon_state(epoch, self.params.horizon_warning_epochs)
         if horizon is None or state is HorizonState.CLEAR:
             return ()
-        return (f"this version knows the network's forks for {span(self._time_of(horizon) - self.clock())} more",)
+        left = self._time_of(horizon) - self.clock()
+        return (f"this version knows the network's forks for {span(left)} more: update it" if left > 0 else
+                "this version does not know the fork that is in force: update it",)  # fmt: skip
+
+    async def _watch_horizon(self) -> None:
+        """Reminds the operator."""
+        while True:
+            for warning in self.warnings():
+                log.warning("fork horizon", network=self.network, what=warning)
+            await trio.sleep(REMIND)
 
     def _age(self, slot: Slot) -> str:
         return span(self.clock() - self.params.start_of(slot))
