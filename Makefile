@@ -29,7 +29,9 @@ interop: $(VENV)/.dev       ## real foreign peers on loopback: js-libp2p on Node
 	@sh .ci/interop-setup
 	@$(BIN)/python -m pytest -m interop tests/interop
 
-fuzz: $(VENV)/.dev          ## the property tests, with many more cases
+fuzz: $(VENV)/.dev          ## coverage-guided fuzzing of all codecs, then the property tests with many more cases
+	@$(BIN)/pip install -q --disable-pip-version-check --only-binary :all: "atheris>=3,<4" || true
+	@$(BIN)/python -m tests.fuzz
 	@SPVNODE_TEST_PROFILE=fuzz $(BIN)/python -m pytest -m fuzz
 
 soak: $(VENV)/.dev          ## kill -9 at 200 random moments of a sync, and the other long ones
