@@ -76,6 +76,35 @@ def check_run_into(
     """``check_run`` that moves ``ctx`` in place and returns the reason; allocates nothing. How far the height at the
     start of ``ctx`` moved is the number of good headers."""
 
+def link_headers(bodies: BytesLike, prev_hash: BytesLike) -> bytes:
+    """Headers (n * 80 bytes) from their bodies (n * 48: all but the hash of the parent), the first following
+    ``prev_hash``, each other the one before it."""
+
+def gcs_workspace(items: int) -> int:
+    """Bytes that ``gcs_match`` works in for so many items."""
+
+def gcs_match(
+    filters: bytes,
+    keys: BytesLike,
+    items: bytes,
+    workspace: bytearray | memoryview,
+    out: bytearray | memoryview,
+) -> int:
+    """Which of BIP158's basic filters hold one of the items at least? Returns how many do.
+
+    ``filters`` and ``items`` are packed: u32 little-endian size and as many bytes, each. ``keys`` has 16 bytes a filter
+    (the first of its block's hash), ``workspace`` at least ``gcs_workspace(items)`` bytes, used by one call at a time;
+    ``out`` one byte a filter: 0 no, 1 yes, 2 malformed. A filter is read as far as its answer needs, so that only what
+    was read can be malformed. Allocates nothing.
+    """
+
+def gcs_decode(filter: bytes) -> bytes | None:
+    """All values of a basic filter, ascending, 8 bytes little-endian each; None when it is malformed."""
+
+def siphash_scaled(key: BytesLike, items: bytes, modulus: int) -> bytes:
+    """SipHash-2-4 of each of the packed items under a key of 16 bytes, as a fraction of 2**64 of ``modulus``: 8 bytes
+    little-endian each."""
+
 @final
 class HashIndex:
     """Hash -> height in 9 to 16 bytes per header: fingerprints instead of hashes, keyed so that nobody can choose

@@ -17,6 +17,8 @@ include "_sha256.pxi"
 include "_branches.pxi"
 include "_chain.pxi"
 include "_hashindex.pxi"
+include "_gcs.pxi"
+include "_link.pxi"
 
 SHA256_VARIABLE = "SPVNODE_SHA256"
 if os.environ.get(SHA256_VARIABLE):

@@ -17,6 +17,23 @@ _DAY = 24 * 60 * 60
 
 
 @dataclass(frozen=True, slots=True)
+class PresyncParams:
+    """How a chain of doubtful work is downloaded twice; see ``presync``.
+
+    One bit is noted every ``commitment_period`` headers; a header is handed on once ``redownload_buffer`` headers on
+    top of it were seen a second time. A header that differs from the first pass gets through with a chance of
+    2 ** -(redownload_buffer // commitment_period).
+    """
+
+    commitment_period: int
+    redownload_buffer: int
+
+
+CORE_PRESYNC = PresyncParams(commitment_period=615, redownload_buffer=14_621)
+"""Bitcoin Core v28.1 ``src/headerssync.cpp``, the same for every network: 23 bits at least, 702 kB."""
+
+
+@dataclass(frozen=True, slots=True)
 class ChainParams:
     """The consensus table of one network.
 
@@ -40,6 +57,7 @@ class ChainParams:
     bip94: bool
     minimum_chain_work: Work
     checkpoints: tuple[tuple[Height, Hash32], ...] = ()
+    presync: PresyncParams = CORE_PRESYNC
     genesis_hash: Hash32 = field(init=False)
 
     def __post_init__(self) -> None:

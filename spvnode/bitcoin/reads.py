@@ -6,17 +6,24 @@ header tree's upper nodes; about 15 bytes per header together, in flat buffers.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import Protocol, cast
 
 from merkle.bundle import encode, make_bundle
 from merkle.forest import Forest
 from merkle.hashing import sha256d_headers
+from merkle.proofs import (
+    AncestryProof,
+    HeadersProof,
+    make_ancestry_proof,
+    make_columns_proof,
+    make_headers_proof,
+)
 from spvnode.bitcoin.branches import Limits
 from spvnode.bitcoin.hashindex import HashIndex
 from spvnode.bitcoin.header import header_hash
 from spvnode.bitcoin.locator import MAX_LOCATOR_HASHES, locator_heights
-from spvnode.bitcoin.packing import MEDIAN_TIME_SPAN
+from spvnode.bitcoin.packing import MEDIAN_TIME_SPAN, RunContext
 from spvnode.bitcoin.params import ChainParams
 from spvnode.bitcoin.rules import median_time_past
 from spvnode.bitcoin.start import Checkpoint, check_checkpoint, start_context
@@ -193,7 +200,35 @@ class ChainReads:
         )
         return encode(bundle)
 
+    def ancestry_proof(self, old: Height, new: Height) -> AncestryProof:
+        """That the block at ``old`` is an ancestor of the one at ``new``; ``merkle.errors.ProofError`` unless
+        base <= old <= new <= tip."""
+        header = cast("Callable[[int], bytes]", self.header)
+        return make_ancestry_proof(
+            self.forest, header, network=self.network, genesis=self.genesis_hash, old=old, new=new
+        )
+
+    def headers_proof(self, heights: Sequence[Height], cp_height: Height) -> HeadersProof:
+        """One proof of many heights in the tree up to ``cp_height``; errors as ``bundle``'s, and
+        ``merkle.errors.ProofError`` for more than ``merkle.proofs.MAX_HEADERS``."""
+        header, start = cast("Callable[[int], bytes]", self.header), (self._start.height, self._start.hash)
+        network, genesis = self.network, self.genesis_hash
+        return make_headers_proof(
+            self.forest, header, heights, cp_height, network=network, genesis=genesis, start=start
+        )
+
+    def columns_proof(self, heights: Sequence[Height], cp_height: Height) -> bytes:
+        """The same in the form that is quick to check, for up to ``merkle.proofs.MAX_COLUMN_HEADERS``: its bytes."""
+        header = cast("Callable[[int], bytes]", self.header)
+        network, genesis = self.network, self.genesis_hash
+        return make_columns_proof(self.forest, header, heights, cp_height, network=network, genesis=genesis).encode()
+
     # -- talking to peers
+
+    def context_after(self, block_hash: Hash32) -> RunContext | None:
+        """What the rules need to know for a header whose parent is ``block_hash``; None where that is neither on the
+        main chain nor on a side branch."""
+        return self._tree.context_after(block_hash)
 
     def locator(self) -> list[Hash32]:
         """Our chain's locator, newest hash first."""

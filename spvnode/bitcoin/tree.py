@@ -90,6 +90,22 @@ class BlockTree:
             raise StalePlanError("the chain has changed since this was planned")
         self.state = change.after
 
+    def context_after(self, block_hash: Hash32) -> RunContext | None:
+        """What the rules need to know for a header whose parent is ``block_hash``; None where that is neither on the
+        main chain nor on a side branch."""
+        state = self.state
+        if block_hash == state.tip_hash:
+            return RunContext.unpack(state.context)
+        height = self._main.height_of(block_hash)
+        if height is not None:
+            return RunContext.unpack(context_after(self._params, self._main, height))
+        for branch in state.branches:
+            index = branch.index_of(block_hash)
+            if index is not None:
+                path = branch.headers[: (index + 1) * HEADER_SIZE]
+                return RunContext.unpack(self._context_in(_Place(branch.fork_height, path, branch, index + 1))[0])
+        return None
+
     # -- finding the place
 
     def _locate(self, state: TreeState, headers: bytes) -> _Place | None:

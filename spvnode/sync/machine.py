@@ -122,7 +122,8 @@ class Machine:
         got = self._terms.count(event.items)
         busy = event.limited and not got
         self.peers.released(job.peer, good=not busy)
-        if event.ends:
+        claim = self.peers.get(job.peer)
+        if event.ends and claim is not None and claim.tip == job.claimed:
             self.peers.ends(job.peer, Height(event.start + got - 1))
         if busy:
             job.unassign()
@@ -134,7 +135,7 @@ class Machine:
     def _take_after(self, job: Job, event: ev.Fetched, got: int) -> None:
         claim = self.peers.get(job.peer or "")
         end = claim.tip.height if claim is not None else NOTHING
-        if not self._burst.begun(job, event.start, got, end, event.place) and not event.limited:
+        if not self._burst.begun(job, event.start, got, end, event.place) and not (event.limited or event.ends):
             self._fault(job.peer or "", FaultReason.DRIP, f"{got} items from {event.start}, claimed up to {end}")
         if got:
             job.items = event.items
@@ -345,7 +346,7 @@ class Machine:
         claim = self._burst.helper(self.peers, job) if len(job.tried) < MAX_ATTEMPTS else None
         if claim is None:
             return
-        job.peer = claim.peer
+        job.peer, job.claimed = claim.peer, claim.tip
         claim.in_flight += 1
         if job.kind is JobKind.AFTER:
             self._out.append(fx.FetchAfter(job.id, claim.peer, job.count, job.place))

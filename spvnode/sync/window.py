@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 
+from spvnode.following import Tip
 from spvnode.types import Height
 
 MAX_WINDOW = 8
@@ -46,6 +47,8 @@ class Job:
     tried: set[str] = field(default_factory=set)
     place: object = None
     """For AFTER: the locator to ask after; None for the chain's own."""
+    claimed: Tip | None = None
+    """What its peer claimed when it was asked: a reply says nothing of what was claimed since."""
 
     @property
     def below(self) -> bool:

@@ -23,7 +23,7 @@ from tests.support.headers_memory import MemoryHeaders, offer, open_chain
 from tests.support.mine import mine
 from tests.support.naive_chain import NaiveTree, Node, electrum_root
 
-EXAMPLES = 5000 if os.environ.get("SPVNODE_TEST_PROFILE") == "fuzz" else 250
+EXAMPLES = {"fuzz": 5_000, "soak": 100_000}.get(os.environ.get("SPVNODE_TEST_PROFILE", ""), 250)
 NOW = 1_400_000_000
 SMALL = replace(REGTEST, checkpoints=(), timespan=600 * 4)
 """Regtest's limit, but a retarget every four headers."""
@@ -140,12 +140,20 @@ def check_state(chain: HeaderChain, store: MemoryHeaders, naive: NaiveTree) -> N
     assert chain.root(chain.tip_height) == electrum_root([node.hash for node in main])
 
 
-def check_contexts(params: ChainParams, chain: HeaderChain, store: MemoryHeaders) -> None:
-    """The rule context after any height, found by reading back, is the one that checking from genesis arrives at."""
+def check_contexts(params: ChainParams, chain: HeaderChain, store: MemoryHeaders, naive: NaiveTree) -> None:
+    """The rule context after any height, found by reading back, is the one that checking from genesis arrives at; and
+    so for any header, whichever branch it is on."""
     packed, context = pack_params(params), start_context(params, genesis_of(params))
     for height in range(chain.tip_height + 1):
         assert RunContext.unpack(context_after(params, chain, Height(height))) == RunContext.unpack(context)
         context = check_run(packed, context, store.headers(Height(height + 1), 1), NO_TIME_LIMIT).context
+    genesis = start_context(params, genesis_of(params))
+    for node in naive.nodes.values():
+        path = b"".join(ancestor.raw for ancestor in naive.path(node)[1:])
+        expected = RunContext.unpack(check_run(packed, genesis, path, NO_TIME_LIMIT).context)
+        assert expected.prev_hash == node.hash
+        assert chain.context_after(Hash32(node.hash)) == expected
+    assert chain.context_after(Hash32(bytes(32))) is None
 
 
 @pytest.mark.fuzz
@@ -169,7 +177,7 @@ def test_random_trees(params: ChainParams, plan: list[Step]) -> None:
         else:
             check_change(change, chain, before, naive, len(naive.nodes) == known)
         check_state(chain, store, naive)
-    check_contexts(params, chain, store)
+    check_contexts(params, chain, store, naive)
     again = HeaderChain(params, store)
     report = again.load(store.runs(3), store.sides.values())
     assert (report.last_good, report.fault, report.dropped) == (chain.tip_height, None, ())
