@@ -158,10 +158,14 @@ class Forest:
 
         ``merkle.ancestry.verify_branch`` checks it. Raises ``ProofError`` unless base <= height <= cp_height < end.
         """
+        return self.branches((height,), cp_height)[0]
+
+    def branches(self, heights: Iterable[int], cp_height: int) -> list[list[bytes]]:
+        """``branch`` of several heights, which share the look-up of nodes."""
         size = self._leaf_count(cp_height)
-        position = self._leaf_position(height, size)
-        node = self._tree(size)
-        return [node(k, min((position >> k) ^ 1, width(size, k) - 1)) for k in range(depth(size))]
+        positions = [self._leaf_position(height, size) for height in heights]
+        node, last = self._tree(size), [(k, width(size, k) - 1) for k in range(depth(size))]
+        return [[node(k, min((position >> k) ^ 1, end)) for k, end in last] for position in positions]
 
     def prove(self, heights: Iterable[int], cp_height: int) -> list[bytes]:
         """Minimal nodes for several ``heights`` at once, in the order of ``merkle.shape.multiproof_nodes``.

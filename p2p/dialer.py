@@ -13,6 +13,7 @@ import trio
 from p2p.addressbook import AddressBook, Source
 from p2p.addresses import PeerAddress, parse_address
 from p2p.backoff import Backoff
+from p2p.bans import BanList
 from p2p.port import DialFailed, Host
 from p2p.score import ScoreBoard
 
@@ -26,14 +27,22 @@ STABLE_S: Final = 60.0
 FILL_PAUSE_S: Final = 1.0
 """Between two dials of known peers, so that a book of dead addresses costs one dial a second at most."""
 
+MAX_KEPT: Final = 64
+"""Peers to which the operator may ask us to keep connected, those of the configuration included: each has a task."""
+
 FILL_LOOK_S: Final = 600.0
 """Longest sleep while the book has addresses: discouragements end without anybody telling."""
 
 log = structlog.get_logger(__name__)
 
 
+class TooManyKept(ValueError):
+    """``MAX_KEPT`` peers are kept already."""
+
+
 class Dialer:
-    """``run`` in a nursery; tell it of connections with ``opened``, ``gone`` and ``notify``."""
+    """``run`` in a nursery; tell it of connections with ``opened``, ``gone`` and ``notify``. ``bans``: whom not to
+    dial, whoever asks for it."""
 
     def __init__(
         self,
@@ -45,24 +54,74 @@ class Dialer:
         target: int,
         wall: Callable[[], float],
         rng: random.Random,
+        bans: BanList | None = None,
     ) -> None:
         self._host = host
         self._book = book
         self._scores = scores
-        self._static = tuple(addr for addr in static if addr.peer != host.peer_id)
+        self._bans = BanList() if bans is None else bans
+        self._kept = {addr: trio.CancelScope() for addr in static if addr.peer != host.peer_id}
         self._target = target
         self._wall = wall
         self._rng = rng
         self._change = trio.Event()
         self._dialed: dict[str, PeerAddress] = {}
         self._in_session: set[str] = set()
-        self.static_peers = frozenset(addr.peer for addr in self._static)
+        self._nursery: trio.Nursery | None = None
+        self._waiting: list[PeerAddress] = []
+        self.static_peers = {addr.peer for addr in self._kept}
+        """Those we keep connected to; grows and shrinks with ``keep`` and ``leave``."""
 
     async def run(self) -> None:
-        async with trio.open_nursery() as nursery:
-            for addr in self._static:
-                nursery.start_soon(self._keep, addr)
-            nursery.start_soon(self._fill)
+        unwatch = self._bans.watch(self.notify)
+        try:
+            async with trio.open_nursery() as nursery:
+                self._nursery = nursery
+                waiting, self._waiting = self._waiting, []
+                for addr in waiting:
+                    self.once(addr)
+                for addr, scope in self._kept.items():
+                    nursery.start_soon(self._keep_within, addr, scope)
+                nursery.start_soon(self._fill)
+        finally:
+            self._nursery = None
+            unwatch()
+
+    # What the operator asks for.
+
+    def keep(self, addr: PeerAddress) -> bool:
+        """Keep connected to ``addr`` from now on; False where it is kept already. TooManyKept."""
+        if addr in self._kept or addr.peer == self._host.peer_id:
+            return False
+        if len(self._kept) >= MAX_KEPT:
+            raise TooManyKept(f"{MAX_KEPT} peers are kept already; remove one first")
+        scope = self._kept[addr] = trio.CancelScope()
+        self.static_peers.add(addr.peer)
+        if self._nursery is not None:
+            self._nursery.start_soon(self._keep_within, addr, scope)
+        return True
+
+    def leave(self, addr: PeerAddress) -> bool:
+        """Keep ``addr`` no longer; False where it was not kept. The connection stays as long as it does."""
+        scope = self._kept.pop(addr, None)
+        if scope is None:
+            return False
+        scope.cancel()
+        self.static_peers.clear()
+        self.static_peers.update(kept.peer for kept in self._kept)
+        self.notify()
+        return True
+
+    def once(self, addr: PeerAddress) -> None:
+        """Dial ``addr`` once, soon, unless it is connected. What is asked for before ``run`` waits for it."""
+        if self._nursery is None:
+            self._waiting = [*self._waiting, addr][-MAX_KEPT:]
+        elif not self._connected(addr.peer):
+            self._nursery.start_soon(self._dial, addr)
+
+    async def _keep_within(self, addr: PeerAddress, scope: trio.CancelScope) -> None:
+        with scope:
+            await self._keep(addr)
 
     def notify(self) -> None:
         """A connection came or went, or the book has grown."""
@@ -87,6 +146,9 @@ class Dialer:
 
     async def _dial(self, addr: PeerAddress) -> bool:
         self._book.tried(addr, self._wall())
+        if self._bans.until(addr.peer, addr.host, self._wall()) is not None:
+            self._book.failed(addr, self._wall())
+            return False
         self._dialed[addr.peer] = addr
         try:
             await self._host.connect(str(addr))
@@ -102,7 +164,7 @@ class Dialer:
     async def _keep(self, addr: PeerAddress) -> None:
         backoff = Backoff(STATIC_FIRST_S, STATIC_CAP_S, self._rng)
         while True:
-            await self._until_pardoned(addr.peer)
+            await self._until_pardoned(addr)
             if self._connected(addr.peer) or await self._dial(addr):
                 began = trio.current_time()
                 await self._until_gone(addr.peer)
@@ -110,10 +172,14 @@ class Dialer:
                     backoff.reset()
             await trio.sleep(backoff.next())
 
-    async def _until_pardoned(self, peer: str) -> None:
-        until = self._scores.discouraged_until(peer, self._wall())
+    async def _until_pardoned(self, addr: PeerAddress) -> None:
+        until = self._scores.discouraged_until(addr.peer, self._wall())
         if until is not None:
             await trio.sleep(until - self._wall())
+        while (until := self._bans.until(addr.peer, addr.host, self._wall())) is not None:
+            change = self._change
+            with trio.move_on_after(min(FILL_LOOK_S, until - self._wall())):
+                await change.wait()  # a ban may be lifted before its time
 
     def _connected(self, peer: str) -> bool:
         return any(connection.peer == peer for connection in self._host.connections())

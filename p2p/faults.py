@@ -50,6 +50,10 @@ class FaultReason(StrEnum):
     """A valid chain whose total work stays below the minimum, or below what was claimed for it."""
     BAD_PROOF = "bad-proof"
     """A proof bundle that does not decode or does not verify."""
+    BAD_BLOCK = "bad-block"
+    """A block whose transactions or witnesses are not those that its header commits to."""
+    BAD_FILTER = "bad-filter"
+    """A compact filter, or its header, that contradicts its block, or what the same peer said of it."""
 
 
 @dataclass(frozen=True, slots=True)

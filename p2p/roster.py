@@ -8,14 +8,16 @@ one peer per connection of the host, ``MAX_ALLOWANCES``.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import replace
 from typing import Final, Generic, Protocol, TypeVar
 
 import structlog
 import trio
 
+from p2p.bans import BanList
 from p2p.faults import FaultReason, RemoteFault
-from p2p.port import Host
 from p2p.score import Action, Judgement, ScoreBoard
 
 MAX_ALLOWANCES: Final = 512
@@ -25,10 +27,37 @@ strangers fill it, the longest unused makes room."""
 log = structlog.get_logger(__name__)
 
 
+class Connection(Protocol):
+    """One connection, as far as the roster looks at it."""
+
+    @property
+    def peer(self) -> str: ...
+
+    @property
+    def addr(self) -> str: ...
+
+    @property
+    def inbound(self) -> bool: ...
+
+
+class Connections(Protocol):
+    """What has them: a libp2p host, or a chain's own wire."""
+
+    def on_peer(self, callback: Callable[[str, bool, str, bool], None], /) -> None:
+        """As ``port.Host.on_peer``."""
+
+    def connections(self) -> Sequence[Connection]:
+        """Those that stand."""
+
+    async def disconnect(self, peer: str) -> None:
+        """Soon, and in bounded time."""
+
+
 class Attended(Protocol):
     """One connected peer, as far as the roster looks at it."""
 
     id: str
+    addr: str
     scope: trio.CancelScope
     leaving: bool
     last_useful: float | None
@@ -48,14 +77,15 @@ A = TypeVar("A")
 class Roster(Generic[P, A]):
     """``make`` a peer of (id, addr, inbound, static, since, allowance) and ``allow`` what it may cost us, from now;
     ``attend`` runs for every connection until it ends; ``part`` takes leave of one, within a bounded time, and ends
-    with ``Host.disconnect``; ``gone`` hears of its end, ``changed`` of what is worth saving."""
+    with ``Host.disconnect``; ``gone`` hears of its end, ``changed`` of what is worth saving. ``scored_as``: under which
+    name a peer's faults count, where its own is new with every connection. ``bans``: whom to part from at once."""
 
     def __init__(
         self,
-        host: Host,
+        host: Connections,
         scores: ScoreBoard,
         *,
-        static: frozenset[str],
+        static: AbstractSet[str],
         keep_last: bool,
         wall: Callable[[], float],
         make: Callable[[str, str, bool, bool, float, A], P],
@@ -64,6 +94,8 @@ class Roster(Generic[P, A]):
         gone: Callable[[str], None],
         changed: Callable[[], None],
         part: Callable[[P], Awaitable[None]] | None = None,
+        scored_as: Callable[[str], str] = lambda peer: peer,
+        bans: BanList | None = None,
     ) -> None:
         self._host = host
         self._scores = scores
@@ -76,11 +108,14 @@ class Roster(Generic[P, A]):
         self._part = part
         self._gone = gone
         self._changed = changed
+        self._scored_as = scored_as
+        self._bans = BanList() if bans is None else bans
         self._allowances: OrderedDict[str, A] = OrderedDict()
         self._nursery: trio.Nursery | None = None
         self.peers: dict[str, P] = {}
 
     async def run(self) -> None:
+        unwatch = self._bans.watch(self._enforce_bans)
         try:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
@@ -89,6 +124,7 @@ class Roster(Generic[P, A]):
                     self._on_peer(connection.peer, True, connection.addr, connection.inbound)
                 await trio.sleep_forever()
         finally:
+            unwatch()
             self._nursery = None
             self.peers.clear()
 
@@ -98,7 +134,7 @@ class Roster(Generic[P, A]):
             return None
         peer = self.peers.get(fault.peer)
         judgement = self._scores.report(
-            fault,
+            replace(fault, peer=self._scored_as(fault.peer)),
             self._wall(),
             connected=len(self.peers),
             static=fault.peer in self._static,
@@ -148,13 +184,26 @@ class Roster(Generic[P, A]):
             self._disconnected(peer_id)
         elif peer_id not in self.peers:
             static = peer_id in self._static
-            peer = self._make(peer_id, addr, inbound, static, self._wall(), self._allowance(peer_id))
+            peer = self._make(peer_id, addr, inbound, static, self._wall(), self._allowance(self._scored_as(peer_id)))
             self.peers[peer_id] = peer
             log.info("peer connected", peer=peer_id, addr=addr, inbound=inbound)
-            if self._scores.discouraged_until(peer_id, self._wall()) is not None:
+            if self._unwanted(peer):
                 self.drop(peer)
             else:
                 self._nursery.start_soon(self._firewalled, peer)
+
+    def _unwanted(self, peer: P) -> bool:
+        """It is left alone for a time, or the operator has banned it."""
+        now = self._wall()
+        return (
+            self._scores.discouraged_until(self._scored_as(peer.id), now) is not None
+            or self._bans.until(peer.id, peer.addr, now) is not None
+        )
+
+    def _enforce_bans(self) -> None:
+        for peer in list(self.peers.values()):
+            if self._bans.until(peer.id, peer.addr, self._wall()) is not None:
+                self.drop(peer)
 
     def _disconnected(self, peer_id: str) -> None:
         peer = self.peers.pop(peer_id, None)

@@ -36,6 +36,8 @@ POINTS: Final[dict[FaultReason, float]] = {
     FaultReason.BAD_FRAME: 100,
     FaultReason.OVERSIZED: 100,
     FaultReason.INVALID_HEADER: 100,
+    FaultReason.BAD_BLOCK: 100,
+    FaultReason.BAD_FILTER: 100,
     # A bug or a lie; a second time is not an accident.
     FaultReason.PROTOCOL: 50,
     FaultReason.FALSE_CLAIM: 50,

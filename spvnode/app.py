@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import importlib
 import signal
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
@@ -17,6 +18,7 @@ import structlog
 import trio
 
 from p2p.addressbook import AddressBook
+from p2p.bans import BanList
 from p2p.host import IdentityError, ListenError, load_or_create, open_host
 from p2p.mesh.service import Mesh
 from p2p.port import HostConfig
@@ -29,20 +31,31 @@ from spvnode.follow.bitcoin import BitcoinFollower
 from spvnode.follow.bitcoin_served import Served
 from spvnode.metrics import Metrics
 from spvnode.node import Node
-from spvnode.places import BOOK_NAME, DISCOURAGED_NAME, IDENTITY_NAME
-from spvnode.rpc.server import serve_rpc
+from spvnode.places import BANS_NAME, BOOK_NAME, DISCOURAGED_NAME, IDENTITY_NAME, JOURNAL_NAME, WEBHOOKS_NAME
+from spvnode.reloading import Reloader
+from spvnode.rpc.events.hub import Hub
+from spvnode.rpc.events.journal import Journal
+from spvnode.rpc.events.webhooks import Webhook
+from spvnode.rpc.server import serve_rpc, tls_context
+from spvnode.rpc.services import Services
+from spvnode.rpc.settings import Desk, load_settings
 from spvnode.supervise import supervise
 from spvnode.sync.mesh import MeshSource, pump
 from spvnode.version import VERSION
 
+SWITCH_SECONDS = 0.001
+"""After so long a worker thread gives the interpreter back to the event loop (Python's own value is 0.005): a call on
+the RPC takes several rounds of the loop, and each may find a worker busy."""
+
 log = structlog.get_logger("app")
 
 
-def run(config: Config) -> int:
+def run(config: Config, read: Callable[[], Config] | None = None) -> int:
     """Runs the daemon until a signal or the RPC ends it; returns the exit code. Raises SpvnodeError when it cannot
-    start."""
+    start. ``read`` makes the configuration of its sources again, for a reload."""
+    sys.setswitchinterval(SWITCH_SECONDS)
     try:
-        trio.run(_main, config)
+        trio.run(_main, config, read or (lambda: config))
     except BaseExceptionGroup as group:
         ours, others = group.split(SpvnodeError)
         if others is not None or ours is None:
@@ -57,9 +70,13 @@ def first(group: BaseExceptionGroup[SpvnodeError]) -> SpvnodeError:
     return first(inner) if isinstance(inner, BaseExceptionGroup) else inner
 
 
-async def _main(config: Config) -> None:
+async def _main(config: Config, read: Callable[[], Config]) -> None:
     datadir = ensure_datadir(config.data_path)
     node = build(config, datadir)
+    desk = Desk(load_settings(config.rpc, datadir))
+    reloader = Reloader(config, read, datadir, desk)
+    hub = Hub(node, Journal(datadir / JOURNAL_NAME), desk)
+    hooks = [(one.name, Webhook(hub, one, datadir / WEBHOOKS_NAME)) for one in config.rpc.webhook]
     stop = trio.Event()
     try:
         async with trio.open_nursery() as drivers:
@@ -67,10 +84,23 @@ async def _main(config: Config) -> None:
                 await trio.to_thread.run_sync(one.open)
                 drivers.start_soon(supervise, f"sync {one.network}", one.run)
             async with trio.open_nursery() as services:
-                services.start_soon(_stop_on_signal, stop)
-                endpoint = config.rpc.endpoint
-                serve = partial(serve_rpc, node, datadir=datadir, bind=endpoint, metrics=Metrics(), stop=stop.set)
+                services.start_soon(_obey_signals, stop, reloader)
+                serve = partial(
+                    serve_rpc,
+                    node,
+                    datadir=datadir,
+                    bind=config.rpc.endpoint,
+                    metrics=Metrics(),
+                    stop=stop.set,
+                    desk=desk,
+                    services=Services(reload=reloader.answer, hub=hub),
+                    tls=tls_context(config.rpc.tls_cert, config.rpc.tls_key),
+                    insecure=config.rpc.insecure,
+                )
                 await services.start(serve)
+                services.start_soon(supervise, "events", hub.run)
+                for name, hook in hooks:
+                    services.start_soon(supervise, f"webhook {name}", hook.run)
                 if config.mesh.enabled:
                     services.start_soon(supervise, "mesh", partial(run_mesh, node, config, datadir))
                 for one in node.followed.values():
@@ -90,14 +120,14 @@ def build(config: Config, datadir: Path) -> Node:
     pool = trio.CapacityLimiter(config.sync.in_flight)
     checkpoints = {entry.network: entry for entry in config.checkpoint}
     followed: dict[str, Follower] = {}
-    node = Node(followed)
+    node = Node(followed, bans=BanList(datadir / BANS_NAME))
     node.mesh_enabled = config.mesh.enabled
     if config.mesh.enabled:
         node.known_as(identity(datadir / IDENTITY_NAME), ())
     for name in config.networks:
         beacon = config.beacon_for(name)
         if beacon is not None:
-            followed[name] = ethereum(config, beacon, datadir, pool)
+            followed[name] = ethereum(config, beacon, datadir, pool, node.bans)
             continue
         followed[name] = BitcoinFollower(
             NETWORKS[name],
@@ -108,17 +138,22 @@ def build(config: Config, datadir: Path) -> Node:
             write_buffer=config.store.write_buffer,
             pool=pool,
             clock=time.time,
+            wire=config.wire_for(name),
             mesh_peers=node.mesh_peers,
+            mesh_controls=node.mesh_controls,
+            bans=node.bans,
         )
     return node
 
 
-def ethereum(config: Config, beacon: BeaconConfig, datadir: Path, pool: trio.CapacityLimiter) -> Follower:
+def ethereum(
+    config: Config, beacon: BeaconConfig, datadir: Path, pool: trio.CapacityLimiter, bans: BanList
+) -> Follower:
     """One Ethereum network. Who follows none never loads its rules."""
     from spvnode.follow.ethereum import EthereumFollower  # noqa: PLC0415 - see above
 
     return EthereumFollower(
-        beacon, datadir, sync=config.sync, write_buffer=config.store.write_buffer, pool=pool, clock=time.time
+        beacon, datadir, sync=config.sync, write_buffer=config.store.write_buffer, pool=pool, clock=time.time, bans=bans
     )
 
 
@@ -130,11 +165,14 @@ def identity(path: Path) -> str:
         raise InputError("identity", str(error)) from error
 
 
-async def _stop_on_signal(stop: trio.Event) -> None:
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+async def _obey_signals(stop: trio.Event, reloader: Reloader) -> None:
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
         async for number in signals:
             log.info("signal", signal=signal.Signals(number).name)
-            stop.set()
+            if number == signal.SIGHUP:
+                await reloader.on_signal()
+            else:
+                stop.set()
 
 
 async def run_mesh(node: Node, config: Config, datadir: Path) -> None:
@@ -156,6 +194,7 @@ async def run_mesh(node: Node, config: Config, datadir: Path) -> None:
                 ScoreBoard(datadir / DISCOURAGED_NAME),
                 check_tip=lambda network, height, header: meshed[network].judge_tip(height, header),
                 static=config.mesh.peers,
+                bans=node.bans,
             )
             try:
                 async with trio.open_nursery() as nursery:

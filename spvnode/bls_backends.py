@@ -17,22 +17,18 @@ from functools import cache
 from types import MappingProxyType
 from typing import Any, Protocol
 
+from spvnode.bls_points import INFINITY_BIT, Point, add_points, any_infinity, multiply, multiply_sum, rows_of
 from spvnode.errors import SpvnodeError
 
-Point = Any
-"""A backend's own, in G1 or G2."""
+__all__ = ["BACKENDS", "Backend", "BlsUnavailable", "Point", "default_backend", "make_backend"]
 
 DST = b"BLS_SIG_BLS12381G2_XMD:SHA-256_SSWU_RO_POP_"
 KEY_SIZE = 48
 SIGNATURE_SIZE = 96
-INFINITY_BIT = 0x40
-"""Of a compressed point's first byte."""
 FIELD_SIZE = 48
 """Of a coordinate in G1."""
 CURVE_ORDER = 0x73EDA753299D7D483339D80809A1D80553BDA402FFFE5BFEFFFFFFFF00000001
 BACKEND_VARIABLE = "SPVNODE_BLS"
-WINDOW_BITS = 4
-"""Width of the signed windows in which a key is multiplied; fastest for 64-bit numbers (measured)."""
 
 
 class BlsUnavailable(SpvnodeError):
@@ -46,6 +42,10 @@ class Backend(Protocol):
 
     def decode_g1(self, data: bytes) -> Point | None:
         """The point of 48 compressed bytes, checked."""
+
+    def decode_g1_unchecked(self, rows: Sequence[bytes]) -> list[Point] | None:
+        """Points of 48 compressed bytes each, on the curve but perhaps outside the subgroup, of which only a sum is to
+        be used, checked as one; None when any is no point, or infinity."""
 
     def decode_g2(self, data: bytes) -> Point | None:
         """The point of 96 compressed bytes, checked."""
@@ -87,80 +87,6 @@ class Backend(Protocol):
         """``secret`` * g1."""
 
 
-def rows_of(data: bytes, size: int) -> list[bytes]:
-    """``data`` in pieces of ``size`` bytes, the last perhaps shorter."""
-    return [data[at : at + size] for at in range(0, len(data), size)]
-
-
-def add_points(points: Sequence[Point]) -> Point:
-    """Sum of at least one point, for points that have ``+``."""
-    total = points[0]
-    for point in points[1:]:
-        total = total + point
-    return total
-
-
-def signed_windows(number: int, width: int) -> list[int]:
-    """Digits of ``number``, lowest first, each 0 or odd and below 2**(width-1) in size, base 2 (width-NAF)."""
-    digits = []
-    while number:
-        digit = 0
-        if number & 1:
-            digit = number & ((1 << width) - 1)
-            if digit >> (width - 1):
-                digit -= 1 << width
-            number -= digit
-        digits.append(digit)
-        number >>= 1
-    return digits
-
-
-def multiply(point: Point, number: int) -> Point:
-    """``number`` * ``point`` for points that only have ``+`` and ``negate``; ``number`` is at least 1."""
-    double = point + point
-    odd = {1: point}
-    for digit in range(3, 1 << (WINDOW_BITS - 1), 2):
-        odd[digit] = odd[digit - 2] + double
-    odd |= {-digit: multiple.negate() for digit, multiple in odd.items()}
-    result = None
-    for digit in reversed(signed_windows(number, WINDOW_BITS)):
-        if result is not None:
-            result = result + result
-        if digit:
-            result = odd[digit] if result is None else result + odd[digit]
-    return result
-
-
-def multiply_sum(points: Sequence[Point], numbers: Sequence[int]) -> Point:
-    """sum of ``numbers[i] * points[i]`` by buckets (Pippenger), for points that only have ``+``; not all numbers 0."""
-    width = 4 if len(points) >= 32 else 3 if len(points) >= 8 else 2
-    total = None
-    for shift in range(-(-max(numbers).bit_length() // width) * width - width, -1, -width):
-        if total is not None:
-            for _ in range(width):
-                total = total + total
-        total = _plus(total, _bucket_sum(points, [number >> shift & ((1 << width) - 1) for number in numbers]))
-    return total
-
-
-def _bucket_sum(points: Sequence[Point], digits: Sequence[int]) -> Point | None:
-    buckets: list[Point | None] = [None] * (max(digits) + 1)
-    for point, digit in zip(points, digits, strict=True):
-        if digit:
-            buckets[digit] = _plus(buckets[digit], point)
-    running = total = None
-    for bucket in buckets[:0:-1]:
-        running = _plus(running, bucket)
-        total = _plus(total, running)
-    return total
-
-
-def _plus(left: Point | None, right: Point | None) -> Point | None:
-    if left is None or right is None:
-        return right if left is None else left
-    return left + right
-
-
 class BlspyBackend:
     """blspy 2.0.3 (blst inside). Every call but the unchecked decoders releases the interpreter's lock."""
 
@@ -188,14 +114,19 @@ class BlspyBackend:
     def encode(self, point: Point) -> bytes:
         return bytes(point)
 
+    def decode_g1_unchecked(self, rows: Sequence[bytes]) -> list[Point] | None:
+        if any_infinity(rows):
+            return None
+        try:
+            return [self._lib.G1Element.from_bytes_unchecked(row) for row in rows]
+        except (ValueError, RuntimeError):
+            return None
+
     def dump_keys(self, keys: Sequence[Point]) -> bytes:
         return b"".join(bytes(key) for key in keys)
 
     def load_keys(self, data: bytes) -> list[Point] | None:
-        try:
-            return [self._lib.G1Element.from_bytes_unchecked(row) for row in rows_of(data, KEY_SIZE)]
-        except (ValueError, RuntimeError):
-            return None
+        return self.decode_g1_unchecked(rows_of(data, KEY_SIZE))
 
     def is_infinity(self, key: Point) -> bool:
         return bool(key == self._infinity)
@@ -255,6 +186,14 @@ class ArkworksBackend:
 
     def encode(self, point: Point) -> bytes:
         return bytes(point.to_compressed_bytes())
+
+    def decode_g1_unchecked(self, rows: Sequence[bytes]) -> list[Point] | None:
+        if any_infinity(rows) or any(len(row) != KEY_SIZE for row in rows):
+            return None
+        try:
+            return [self._lib.G1Point.from_compressed_bytes_unchecked(row) for row in rows]
+        except ValueError:
+            return None
 
     def dump_keys(self, keys: Sequence[Point]) -> bytes:
         return b"".join(bytes(key.to_xy_bytes_be()) for key in keys)
@@ -326,6 +265,14 @@ class PyEccBackend:
     def encode(self, point: Point) -> bytes:
         in_g1 = isinstance(point[0], self._curve.FQ)
         return bytes(self._codec.G1_to_pubkey(point) if in_g1 else self._codec.G2_to_signature(point))
+
+    def decode_g1_unchecked(self, rows: Sequence[bytes]) -> list[Point] | None:
+        if any_infinity(rows) or any(len(row) != KEY_SIZE for row in rows):
+            return None
+        try:
+            return [self._codec.pubkey_to_G1(row) for row in rows]
+        except ValueError:
+            return None
 
     def dump_keys(self, keys: Sequence[Point]) -> bytes:
         pairs = [self._curve.normalize(key) for key in keys]

@@ -16,10 +16,11 @@ from msgspec import Meta, Struct
 
 from merkle.shape import MAX_PEAKS
 from spvnode import networks
+from spvnode.config_rpc import RpcConfig as RpcConfig
 from spvnode.errors import InputError
 from spvnode.inputs import (
-    MAX_HEIGHT,
     Endpoint,
+    MAX_HEIGHT,
     bounded,
     parse_endpoint,
     parse_hash,
@@ -87,22 +88,6 @@ class MeshConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
             parse_multiaddr(addr, f"mesh.peers[{i}]", need_peer=True)
 
 
-class RpcConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """``[rpc]``: the TCP address beside the unix socket. Loopback only: cookie and replies go unencrypted."""
-
-    bind: str = "127.0.0.1:8342"
-    """``HOST:PORT`` on loopback; port 0 for any free one, which the log then tells."""
-
-    def __post_init__(self) -> None:
-        if not self.endpoint.loopback:
-            raise InputError("rpc.bind", f"{self.bind} is reachable from other machines; only loopback is allowed")
-
-    @property
-    def endpoint(self) -> Endpoint:
-        """``bind``, parsed."""
-        return parse_endpoint(self.bind, "rpc.bind")
-
-
 class CheckpointConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """``[[checkpoint]]``: a block that the operator vouches for, where this network's trust begins.
 
@@ -158,7 +143,7 @@ class WireConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Join it. Networks without seeds (regtest) are only joined through ``connect``."""
     connect: tuple[str, ...] = ()
     """``HOST:PORT`` of the only peers to have; empty: found by seeds and by what peers tell."""
-    listen: tuple[str, ...] = ()
+    listen: str = ""
     """``IP:PORT`` to accept peers on and serve them headers; port 0 for any free one. Empty: nobody."""
     proxy: str = ""
     """``HOST:PORT`` of a SOCKS5 proxy (Tor's, say) that every connection goes through; also makes onion peers
@@ -168,14 +153,23 @@ class WireConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     def __post_init__(self) -> None:
         parse_network(self.network, "wire.network")
-        for key in ("connect", "listen"):
-            _check_count(f"wire.{key}", getattr(self, key))
+        _check_count("wire.connect", self.connect)
         for i, text in enumerate(self.connect):
             parse_host_port(text, f"wire.connect[{i}]")
-        for i, text in enumerate(self.listen):
-            parse_endpoint(text, f"wire.listen[{i}]")
+        if self.listen:
+            parse_endpoint(self.listen, "wire.listen")
         if self.proxy:
             parse_host_port(self.proxy, "wire.proxy")
+
+    @property
+    def endpoint(self) -> Endpoint | None:
+        """``listen``, parsed; None when it was not given."""
+        return parse_endpoint(self.listen, "wire.listen") if self.listen else None
+
+    @property
+    def proxy_address(self) -> tuple[str, int] | None:
+        """``proxy``, parsed; None when it was not given."""
+        return parse_host_port(self.proxy, "wire.proxy") if self.proxy else None
 
 
 class BeaconConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args, get_origin
@@ -30,8 +30,9 @@ CONFIG_VARIABLE = "SPVNODE_CONFIG"
 MAX_CONFIG_BYTES = 1 << 20
 """A config file is a page or two; a wrong path may be a video."""
 
-RESERVED_ENV = frozenset({CONFIG_VARIABLE, "SPVNODE_KERNELS", "SPVNODE_SHA256"})
-"""Variables of ours that are not keys of the config: which file to read, and which native code to run."""
+RESERVED_ENV = frozenset({CONFIG_VARIABLE, "SPVNODE_KERNELS", "SPVNODE_SHA256", "SPVNODE_TOKEN_KEY"})
+"""Variables of ours that are not keys of the config: which file to read, which native code to run, and a secret, which
+no config file shall hold."""
 TEST_PREFIX = "SPVNODE_TEST_"
 """Variables of the test-suite, which a daemon under test inherits."""
 
@@ -52,9 +53,11 @@ class Layer:
     spell: Callable[[str], str]
     strict: bool = True
 
-    def check(self) -> None:
-        """Raises ``InputError``, with this layer's spelling of the key, when it is not valid by itself."""
-        _convert(self.values, self.spell, strict=self.strict)
+    def check(self, devnets: Sequence[Mapping[str, Any]] = ()) -> None:
+        """Raises ``InputError``, with this layer's spelling of the key, when it is not valid by itself; ``devnets`` are
+        the ``[[beacon]]`` tables of another layer, which may make known the networks that this one names."""
+        values = self.values if "beacon" in self.values else {**self.values, "beacon": list(devnets)}
+        _convert(values, self.spell, strict=self.strict)
 
 
 def load_config(
@@ -72,12 +75,12 @@ def load_config(
     """
     env = env_layer(environ)
     flag = Layer(dict(flags), lambda key: _flag_spelling(key, flag_names))
-    for layer in (env, flag):
-        layer.check()
     named = config_file or (Path(environ[CONFIG_VARIABLE]) if environ.get(CONFIG_VARIABLE) else None)
     datadir = flag.values.get("datadir", env.values.get("datadir", ""))
     file = file_layer(named or data_path(datadir) / CONFIG_NAME, required=named is not None)
     file.check()
+    for layer in (env, flag):
+        layer.check(file.values.get("beacon", ()))
     merged = _merge(_merge(file.values, env.values), flag.values)
     return _convert(merged, lambda key: key, strict=False)
 

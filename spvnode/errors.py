@@ -25,3 +25,7 @@ class StoreError(SpvnodeError):
 
 class StoreLocked(StoreError):
     """Another process holds the store."""
+
+
+class Unavailable(SpvnodeError):
+    """What was asked for lies with peers, and none of them gave it in time. Asking again may help."""

@@ -6,24 +6,31 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import trio
+
+from p2p.bans import BanList
 from p2p.mesh.peer import PeerInfo
 from p2p.mesh.service import Mesh
 from spvnode.bitcoin.chain import HeaderChain
-from spvnode.errors import InputError
+from spvnode.errors import InputError, StoreError, Unavailable
 from spvnode.follow.base import Follower
 from spvnode.following import Outcome
 from spvnode.store.events import Event
+from spvnode.sync.ondemand import OnDemand
 from spvnode.sync.table import State
 from spvnode.types import Hash32, hash_hex
 from spvnode.version import VERSION
-from spvnode.view import BeaconView, Readiness
+from spvnode.view import BeaconView, BlockFilter, PeerControl, Readiness
 
 
 class Node:
     """State of the running daemon. ``mesh`` is None while libp2p is off or being restarted."""
 
-    def __init__(self, followed: Mapping[str, Follower], clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, followed: Mapping[str, Follower], clock: Callable[[], float] = time.time, bans: BanList | None = None
+    ) -> None:
         self.followed = followed
+        self.bans = BanList() if bans is None else bans
         self.mesh: Mesh | None = None
         self.mesh_enabled = False
         self._peer_id: str | None = None
@@ -92,6 +99,25 @@ class Node:
         """See ``NodeView``."""
         return self.followed[network].peers()
 
+    def controls(self, network: str) -> Sequence[PeerControl]:
+        """See ``NodeView``."""
+        return self.followed[network].controls()
+
+    async def save_bans(self) -> None:
+        """See ``NodeView``."""
+        job = self.bans.unsaved()
+        if job is None:
+            return
+        try:
+            await trio.to_thread.run_sync(job)
+        except OSError as error:
+            self.bans.save_failed()
+            raise StoreError(f"bans: not saved, in force until the end of the daemon: {error}") from error
+
+    def mesh_controls(self) -> Sequence[PeerControl]:
+        """What the operator may do to the mesh's peers; empty while it is off."""
+        return (self.mesh.control,) if self.mesh is not None else ()
+
     def mesh_peers(self) -> Sequence[PeerInfo] | None:
         """The mesh's peers; None where it is off."""
         if not self.mesh_enabled:
@@ -111,6 +137,10 @@ class Node:
         one = self.followed[network]
         return [_event(event, one.hash_text) for event in one.events(cursor, limit)]
 
+    def last_event(self, network: str) -> int:
+        """See ``NodeView``."""
+        return self.followed[network].last_event
+
     def freshness(self, network: str) -> Mapping[str, Any]:
         """See ``NodeView``."""
         one, now = self.followed[network], self.now()
@@ -119,6 +149,20 @@ class Node:
             "tip_age": None if one.tip_time is None else round(now - one.tip_time, 1),
             "last_useful_event_age": None if useful is None else round(now - useful, 1),
         }
+
+    async def fetch_block(self, network: str, block_hash: Hash32) -> bytes:
+        """See ``NodeView``."""
+        return await self._on_demand(network).block(block_hash)
+
+    async def fetch_filter(self, network: str, block_hash: Hash32) -> BlockFilter:
+        """See ``NodeView``."""
+        return await self._on_demand(network).filter(block_hash)
+
+    def _on_demand(self, network: str) -> OnDemand:
+        found = self.followed[network].on_demand
+        if found is None:
+            raise Unavailable(f"this node is not connected to {network}'s own network, where blocks are")
+        return found
 
     async def import_headers(self, network: str, headers: bytes) -> Mapping[str, Any]:
         """See ``NodeView``."""

@@ -1,8 +1,9 @@
-"""Checks a proof bundle of either version, offline: the one door for ``spvnode verify`` and ``verifyheaderproof``.
+"""Checks a proof bundle of any version, offline: the one door for ``spvnode verify`` and ``verifyheaderproof``.
 
 The version is the first byte of the binary form, and the field ``version`` of the JSON form: 1 is a header tree's
-(``merkle/bundle.py``), 2 a beacon chain's (``spvnode/ethereum/bundle.py``). Either verdict has ``ok``, ``reason``,
-``says``, ``rests_on``, ``claimed`` and ``fields``. The rules of Ethereum are loaded for version 2 only.
+(``merkle/bundle.py``), 2 a beacon chain's (``spvnode/ethereum/bundle.py``), 3 a transaction's, 4 one of ancestry, 5 and
+6 of many headers (``merkle/proofs.py``; 6 has no JSON form). Every verdict has ``ok``, ``reason``, ``says``,
+``rests_on``, ``claimed`` and ``fields``. The rules of Ethereum are loaded for version 2 only.
 """
 
 from __future__ import annotations
@@ -12,8 +13,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from merkle.errors import ProofError
-from merkle.verify import MAX_JSON_BYTES, Verdict
+from merkle.verify import Verdict
 from merkle.verify import verify as verify_header_tree
+from merkle.verify_more import MAX_JSON_BYTES, VERSIONS
+from merkle.verify_more import verify as verify_more
 from spvnode.errors import InputError
 
 if TYPE_CHECKING:
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
     from spvnode.ethereum.networks import Network
 
 BEACON_VERSION: Final = 2
+COLUMNS_VERSION: Final = 6
 MAX_PROOF_BYTES: Final = 36 << 20
 """Of a file, either form of either version: 512 periods of a beacon chain as JSON. Read one byte more, to refuse it."""
 ROOT_SIZE: Final = 32
@@ -38,21 +42,63 @@ def verify_any(
 ) -> Verdict | BeaconVerdict:
     """Verdict on a bundle: canonical bytes, JSON text, bytes in hex, or parsed JSON. Never raises for what it holds.
 
-    ``now``: Unix seconds. The first three trusted hashes are for version 1 (``merkle.verify.verify`` says which forms
-    they have), ``trusted_checkpoint`` for version 2: a block root, 32 bytes or hex with or without ``0x``.
-    ``networks``: beacon chains by name, by default the public ones. ``InputError`` when a trusted hash is none, or is
-    given for a bundle of the other version: it must not seem to have been compared.
+    ``now``: Unix seconds. The first three trusted hashes are for header trees (``merkle.verify.verify`` says which
+    forms they have; a root alone for versions 4 to 6), ``trusted_checkpoint`` for version 2: a block root, 32 bytes or
+    hex with or without ``0x``. ``networks``: beacon chains by name, by default the public ones. ``InputError`` when a
+    trusted hash is none, or is given for a bundle of the other version: it must not seem to have been compared.
     """
     form = _form(data)
     tree = {"trusted_root": trusted_root, "trusted_tip": trusted_tip, "trusted_start": trusted_start}
-    if _version(form) == BEACON_VERSION:
+    version = _version(form)
+    if version == BEACON_VERSION:
         _none_given(tree, "a beacon chain")
         return _verify_beacon(form, now, _root(trusted_checkpoint), networks)
     _none_given({"trusted_checkpoint": trusted_checkpoint}, "a header tree")
+    if version == COLUMNS_VERSION and isinstance(form, bytes):
+        _none_given({"trusted_tip": trusted_tip, "trusted_start": trusted_start}, "many headers")
+        return _verify_columns(form, trusted_root)
     try:
-        return verify_header_tree(form, **tree)
+        return (verify_more if version in VERSIONS else verify_header_tree)(form, **tree)
     except ValueError as error:
         raise InputError("trusted hash", str(error)) from error
+
+
+def _verify_columns(form: bytes, trusted_root: bytes | str | None) -> Verdict:
+    """A verdict as ``merkle.verify_more`` gives it for version 5, without the headers themselves."""
+    from merkle.verify_columns import verify  # noqa: PLC0415 - the kernels, which no other version needs
+
+    trusted = _hash(trusted_root)
+    try:
+        found = verify(form)
+    except ProofError as error:
+        return Verdict(False, error.field, f"Refused: {error}.")
+    if trusted not in (None, found.root):
+        return Verdict(False, "trusted-root", "Refused: its root is not the one that you trust.")
+    fields = {
+        "version": COLUMNS_VERSION,
+        "network": found.network,
+        "range_start": found.range_start,
+        "cp_height": found.cp_height,
+        "root": found.root[::-1].hex(),
+        "tip_hash": found.tip_hash[::-1].hex(),
+        "count": found.count,
+    }
+    rests_on, claimed = ("maker", ("root", "cp_height")) if trusted is None else ("trusted root", ())
+    under = "the root you trust" if trusted else f"root {fields['root']}, the maker's word until you compare it"
+    blocks = f"the {found.network} blocks up to {found.cp_height}"
+    says = f"{found.count} headers are at their heights of {blocks} under {under}."
+    return Verdict(True, "ok", says, rests_on, claimed, fields)
+
+
+def _hash(given: bytes | str | None) -> bytes | None:
+    """As ``merkle.verify`` reads a trusted hash."""
+    try:
+        found = bytes.fromhex(given)[::-1] if isinstance(given, str) else given
+    except ValueError:
+        found = b""
+    if found is not None and len(found) != ROOT_SIZE:
+        raise InputError("trusted hash", "is not 32 bytes, 64 digits in hex")
+    return found
 
 
 def _form(data: bytes | str | Mapping[str, Any]) -> bytes | Mapping[str, Any]:
@@ -71,7 +117,7 @@ def _version(form: bytes | Mapping[str, Any]) -> object:
     if form.lstrip()[:1] != b"{":
         return form[0] if form else None
     if len(form) > MAX_JSON_BYTES:
-        return BEACON_VERSION  # longer than any of version 1
+        return BEACON_VERSION  # longer than any of the others
     try:
         parsed = json.loads(form)
     except (ValueError, RecursionError):  # whoever reads it next says what is wrong

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from spvnode.types import Hash32, Height, Work
 
 if TYPE_CHECKING:
+    from merkle.proofs import AncestryProof, HeadersProof
     from spvnode.ethereum.containers import (
         LightClientBootstrap,
         LightClientFinalityUpdate,
@@ -103,6 +104,15 @@ class ChainView(Protocol):
     def bundle(self, height: Height, cp_height: Height, *, made_at: int) -> bytes:
         """Canonical proof-bundle bytes for ``height`` in the header tree of ``range start..cp_height``."""
 
+    def ancestry_proof(self, old: Height, new: Height) -> AncestryProof:
+        """That the block at ``old`` is an ancestor of the one at ``new``."""
+
+    def headers_proof(self, heights: Sequence[Height], cp_height: Height) -> HeadersProof:
+        """One proof of many heights in the tree up to ``cp_height``."""
+
+    def columns_proof(self, heights: Sequence[Height], cp_height: Height) -> bytes:
+        """The same, version 6: quick to check."""
+
     def root(self, cp_height: Height) -> Hash32:
         """Header-tree root over range start..``cp_height`` (Electrum's ``cp_height`` tree)."""
 
@@ -124,6 +134,70 @@ class Readiness:
 
     ready: bool
     reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BlockFilter:
+    """A block's basic filter (BIP158) with its filter header (BIP157, internal byte order). Nothing in a block commits
+    to it: ``vouched_by`` are the peers that all name this header, ``disbelieved`` those that named another and lost,
+    ``disputed_by`` those that name this filter with another header, over an earlier block that does not settle it."""
+
+    filter: bytes
+    header: Hash32
+    vouched_by: tuple[str, ...]
+    disbelieved: tuple[str, ...] = ()
+    disputed_by: tuple[str, ...] = ()
+
+
+class Ban(Protocol):
+    """One order of the operator to shut somebody out."""
+
+    @property
+    def subject(self) -> str:
+        """A network in CIDR form (one address: the smallest), or a peer id."""
+
+    @property
+    def since(self) -> float:
+        """Unix seconds."""
+
+    @property
+    def until(self) -> float:
+        """Unix seconds."""
+
+
+class Bans(Protocol):
+    """Whom the operator has shut out, from every wire. ``ValueError`` for what is no address, network or peer id."""
+
+    def add(self, subject: str, now: float, until: float, /) -> bool:
+        """Parts from them at once, and lets them in no more; False where that is so already."""
+
+    def remove(self, subject: str, /) -> bool:
+        """Lets them in again; False where they were not shut out under that name."""
+
+    def clear(self) -> None:
+        """Lets everybody in again."""
+
+    def entries(self, now: float, /) -> Sequence[Ban]:
+        """Those in force."""
+
+
+class PeerControl(Protocol):
+    """What the operator may do to the peers of one wire. ``ValueError`` for an address that is none."""
+
+    def takes(self, address: str, /) -> bool:
+        """Whether ``address`` is one of this wire's, by its look."""
+
+    def add(self, address: str, /) -> bool:
+        """Keeps connected to it until the daemon ends; False where that is so already."""
+
+    def remove(self, address: str, /) -> bool:
+        """Keeps no longer; False where it was not added."""
+
+    def once(self, address: str, /) -> None:
+        """Tries it once, soon."""
+
+    def disconnect(self, peer: str, /) -> bool:
+        """Parts from whom ``peer`` names, an id or an address; False where nobody is."""
 
 
 class NodeView(Protocol):
@@ -177,8 +251,28 @@ class NodeView(Protocol):
     def events(self, network: str, cursor: int, limit: int) -> Sequence[Mapping[str, Any]]:
         """Up to ``limit`` entries of the durable event log with a number above ``cursor``, oldest first: JSON-ready."""
 
+    def last_event(self, network: str) -> int:
+        """Number of the newest event; 0 when there is none, or its store is being opened anew."""
+
     def freshness(self, network: str) -> Mapping[str, Any]:
         """``tip_age`` and ``last_useful_event_age`` in seconds (None when never)."""
+
+    def controls(self, network: str) -> Sequence[PeerControl]:
+        """The wires that are up on which peers of ``network`` are met."""
+
+    @property
+    def bans(self) -> Bans:
+        """Whom the operator has shut out."""
+
+    async def save_bans(self) -> None:
+        """Returns once they will outlive a power cut. Raises StoreError."""
+
+    async def fetch_block(self, network: str, block_hash: Hash32) -> bytes:
+        """A serialized block of a committed header, from a peer, checked against it; nothing is kept. Raises
+        ``spvnode.errors.Unavailable`` when no peer gives it in time."""
+
+    async def fetch_filter(self, network: str, block_hash: Hash32) -> BlockFilter:
+        """The compact filter of a main-chain block, likewise, cross-checked between peers."""
 
     async def import_headers(self, network: str, headers: bytes) -> Mapping[str, Any]:
         """Checks and commits a run of headers; returns ``accepted``, ``height``, ``bestblockhash``; raises

@@ -18,6 +18,7 @@ import trio
 
 from p2p.addressbook import AddressBook, Source
 from p2p.addresses import AddressError, PeerAddress, Reach, parse_address
+from p2p.bans import BanList
 from p2p.beacon import messages as m
 from p2p.beacon.allowance import Allowance
 from p2p.beacon.asking import Answer, Asker
@@ -37,6 +38,7 @@ from p2p.beacon.protocols import (
 )
 from p2p.beacon.provider import Chunk, Provider
 from p2p.beacon.serving import Door
+from p2p.control import Control
 from p2p.dialer import Dialer
 from p2p.discv5.enr import EnrError, parse
 from p2p.faults import FaultReason, RemoteFault
@@ -56,6 +58,9 @@ column and offer no protocol to ask for one; but a 0 is out of range, and client
 MAX_WAIT_S: Final = 3.0
 """An update request that would go above our own share with a peer waits so long for it; beyond that it comes back
 empty-handed, so that another peer can be asked."""
+
+RETELL_S: Final = 15.0
+"""Between two rounds of telling every peer that another epoch is final: Lodestar grants five statuses in 15 s."""
 
 log = structlog.get_logger(__name__)
 
@@ -80,7 +85,8 @@ class BeaconNet:
 
     ``static`` are the configured peers (multiaddrs or ENRs; AddressError when one does not parse), ``book`` has further
     ones, ``wall`` gives Unix seconds. With ``local``, discovered addresses of loopback and private ranges are dialed,
-    too (a devnet). With ``keep_last`` the last peer that has been useful is scored but never left.
+    too (a devnet). With ``keep_last`` the last peer that has been useful is scored but never left; ``bans`` shut out
+    whoever it is.
     """
 
     def __init__(
@@ -95,6 +101,7 @@ class BeaconNet:
         target_outbound: int = TARGET_OUTBOUND,
         local: bool = False,
         keep_last: bool = True,
+        bans: BanList | None = None,
         wall: Callable[[], float] = time.time,
         rng: random.Random | None = None,
         offload: Offload = trio.to_thread.run_sync,
@@ -112,7 +119,7 @@ class BeaconNet:
         self._saver = Saver((self._book, scores), offload)
         rng = rng or random.Random()  # noqa: S311  spreads load; an attacker gains nothing by knowing it
         addrs = [static_address(text) for text in static]
-        self._dialer = Dialer(host, self._book, scores, addrs, target=target_outbound, wall=wall, rng=rng)
+        self._dialer = Dialer(host, self._book, scores, addrs, target=target_outbound, wall=wall, rng=rng, bans=bans)
         self._roster: Roster[Peer, Allowance] = Roster(
             host,
             scores,
@@ -125,7 +132,10 @@ class BeaconNet:
             gone=self._gone,
             changed=self._saver.changed,
             part=self._part,
+            bans=bans,
         )
+        self.control = Control(self._dialer, self._roster)
+        """For the operator."""
         self._asker = Asker(host, provider, network)
         self._attendant = self._make_attendant(MetaData(custody_group_count=CUSTODY_GROUP_COUNT), rng)
         self._door = Door(network, provider, self._roster, self._attendant)
@@ -152,7 +162,7 @@ class BeaconNet:
         self._host.on_identified(self._identified)
         try:
             async with trio.open_nursery() as nursery:
-                for task in (self._roster.run, self._dialer.run, self._saver.run, self._topics.run, self._follow_forks):
+                for task in (self._roster.run, self._dialer.run, self._saver.run, self._topics.run, self._tell_changes):
                     nursery.start_soon(task)
                 task_status.started()
         finally:
@@ -320,23 +330,28 @@ class BeaconNet:
                 peer = Peer(connection.peer, connection.addr, connection.inbound, False, 0.0, Allowance(0.0))
                 nursery.start_soon(self._attendant.say_goodbye, peer, GoodbyeReason.CLIENT_SHUTDOWN)
 
-    async def _follow_forks(self) -> None:
-        """When our fork digest changes, everybody is told, and asked."""
-        digest = self._digest()
+    async def _tell_changes(self) -> None:
+        """When our fork digest changes, or another epoch is final, everybody is told, and asked. Who follows by us
+        alone, and came when we had little, would else wait for the next status for minutes."""
+        said, told_at = self._said(), trio.current_time()
         while True:
             await trio.sleep(LOOK_S)
-            before, digest = digest, self._digest()
-            if before != digest:
-                log.info("fork digest", network=self._network, digest=digest.hex())
-                for peer in self._roster.peers.values():
-                    peer.again.set()
+            digest, epoch = self._said()
+            soon = trio.current_time() < told_at + RETELL_S
+            if digest == said[0] and (epoch == said[1] or soon):
+                continue
+            log.debug("status told", network=self._network, digest=digest.hex(), epoch=epoch)
+            said, told_at = (digest, epoch), trio.current_time()
+            for peer in self._roster.peers.values():
+                peer.again.set()
 
-    def _digest(self) -> bytes:
+    def _said(self) -> tuple[bytes, int]:
         try:
-            return self._provider.status().fork_digest
+            status = self._provider.status()
         except Exception:  # firewall around the provider: it is asked again soon; nothing is hidden
             log.exception("provider failed", network=self._network)
-            return b""
+            return b"", 0
+        return status.fork_digest, status.finalized_epoch
 
 
 def static_address(text: str) -> PeerAddress:

@@ -27,6 +27,10 @@ ADDR_V2_VERSION: Final = 70_016
 """From here on ``sendaddrv2`` is sent: older software may drop whoever sends what it does not know (as Core found)."""
 
 
+HEADERS_SERVICES: Final = m.Services.NETWORK | m.Services.NETWORK_LIMITED
+"""Without either of these services a node keeps no headers for others (BIP159)."""
+
+
 class Refusal(StrEnum):
     """Why a connection is not wanted."""
 
@@ -93,8 +97,8 @@ class Introduction:
     start_height: int
     required: int = 0
     """Service bits that a peer which we dialed must have, all of them."""
-    one_of: int = m.Services.NETWORK | m.Services.NETWORK_LIMITED
-    """Service bits of which it must have one: without either it keeps no headers for us (BIP159). 0: none."""
+    one_of: int = HEADERS_SERVICES
+    """Service bits of which it must have one. 0: none."""
     relay: bool = False
     """True asks for transactions; we never look at one."""
 

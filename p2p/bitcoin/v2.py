@@ -73,6 +73,10 @@ class Transport(Protocol):
     def version(self) -> int:
         """1 or 2."""
 
+    @property
+    def buffered(self) -> int:
+        """Bytes of a message in the making."""
+
     def outgoing(self) -> bytes:
         """What is to be sent now, of the transport's own; at the start and after every ``feed``."""
 

@@ -17,6 +17,8 @@ import trio
 
 from p2p.addressbook import AddressBook, Source
 from p2p.addresses import AddressError, PeerAddress, Reach, host_of, parse_address
+from p2p.bans import BanList
+from p2p.control import Control
 from p2p.dialer import Dialer
 from p2p.faults import FaultReason, RemoteFault
 from p2p.mesh.codec import Headers
@@ -60,7 +62,7 @@ class Mesh:
 
     ``static`` are the configured peers (multiaddr texts; AddressError when one does not parse),
     ``wall`` gives Unix seconds. With ``keep_last`` the last peer that has been useful is scored but
-    never left.
+    never left; ``bans`` shut out whoever it is.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class Mesh:
         static: Sequence[str] = (),
         target_outbound: int = TARGET_OUTBOUND,
         keep_last: bool = True,
+        bans: BanList | None = None,
         wall: Callable[[], float] = time.time,
         rng: random.Random | None = None,
         offload: Offload = trio.to_thread.run_sync,
@@ -95,6 +98,7 @@ class Mesh:
             target=target_outbound,
             wall=wall,
             rng=rng,
+            bans=bans,
         )
         self._roster: Roster[Peer, Allowance] = Roster(
             host,
@@ -107,7 +111,10 @@ class Mesh:
             attend=self._attend,
             gone=self._dialer.gone,
             changed=self._saver.changed,
+            bans=bans,
         )
+        self.control = Control(self._dialer, self._roster)
+        """For the operator."""
         self._follower = Follower(host, self.events, self._roster.judge, self._opened, rng)
         self._topics = {
             network: TipTopic(host, network, provider, self._roster, self.events, check_tip)

@@ -16,7 +16,7 @@ from spvnode.bitcoin.params import ChainParams
 from spvnode.bitcoin.reads import ChainReads, HeaderReader
 from spvnode.bitcoin.rules import NO_TIME_LIMIT, Reason
 from spvnode.bitcoin.start import Checkpoint, genesis_of
-from spvnode.types import HEADER_SIZE, PREV_HASH, CommitKind, Hash32, HeaderCommit, Height, SideBranch
+from spvnode.types import HEADER_SIZE, PREV_HASH, CommitKind, Hash32, HeaderCommit, Height, SideBranch, Work
 
 LOAD_HEADERS = 8_064
 """Headers checked in one step while loading (0.6 MB): enough that the cost of a step does not show."""
@@ -79,6 +79,10 @@ class HeaderChain(ChainReads):
         hashes = change.hashes if isinstance(change, Accepted) else change.redo
         nodes = self.forest.preview(hashes, Height(change.commit.fork_height + 1))
         return replace(change, commit=replace(change.commit, nodes=nodes))
+
+    def vouch(self, fork_height: Height, work: Work) -> None:
+        """See ``BlockTree.vouch``."""
+        self._tree.vouch(fork_height, work)
 
     def apply(self, change: Effective) -> None:
         """Takes a change whose commit the store has written. ``changes.StalePlanError`` if it was planned on another

@@ -308,6 +308,11 @@ def anti_dos_threshold(chain: ChainReads) -> Work:
     return max(Work(near), chain.minimum_chain_work if chain.work_known else Work(0))
 
 
+DEEP_FORK = 2_016
+"""Headers below our tip from which on a fork is of interest only where it outweighs us: nearly as much work is neither
+a stale tip nor a race, and to take its headers piece by piece would fill what side branches may take."""
+
+
 @dataclass(frozen=True, slots=True)
 class Enough:
     """To be planned as it is: its work suffices, or it is known already."""
@@ -350,4 +355,6 @@ def first_look(chain: ChainReads, headers: bytes) -> Enough | Doubtful | Unconne
     threshold = anti_dos_threshold(chain)
     if RunContext.unpack(done.context).chainwork >= threshold:
         return Enough()
+    if chain.tip_height - start.height >= DEEP_FORK:
+        threshold = max(threshold, Work(chain.chainwork(chain.tip_height) + 1))
     return Doubtful(start, threshold, headers)

@@ -7,6 +7,7 @@ checkpoints, then the one with most work; of equals the one seen first stays.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from merkle.hashing import sha256d_headers
@@ -48,6 +49,10 @@ class _Place:
         return len(self.path) // HEADER_SIZE - self.known
 
 
+MAX_VOUCHED = 64
+"""Proven forks remembered; a presync each, of which few run at a time."""
+
+
 class BlockTree:
     """Fork choice over ``main`` (the committed main chain) and bounded side branches.
 
@@ -61,6 +66,7 @@ class BlockTree:
         self._limits = limits or Limits()
         self._checkpoints = dict(params.checkpoints)
         self.state = TreeState.at(context)
+        self._vouched: Mapping[Height, Work] = {}
 
     def plan(self, headers: bytes, now: int) -> Change:
         """What offering ``headers`` (n * 80 bytes, each the next one's parent) would do; changes nothing.
@@ -84,11 +90,21 @@ class BlockTree:
             return self._plan_extension(state, place.path, total - place.new, max_time)
         return self._plan_branch(state, place, total - place.new, max_time)
 
+    def vouch(self, fork_height: Height, work: Work) -> None:
+        """A presync has proven that a chain which leaves ours above ``fork_height`` has ``work``. Where that is more
+        than ours, and more than side branches may hold, it becomes the main chain before all of it is here: a
+        reorganization of any depth takes no more memory than one of ``Limits.side_headers``. Counts until the next
+        reorganization."""
+        if len(self._vouched) < MAX_VOUCHED:
+            self._vouched = {**self._vouched, fork_height: max(work, self._vouched.get(fork_height, Work(0)))}
+
     def apply(self, change: Effective) -> None:
         """Takes a planned change. ``StalePlanError`` when another one was applied since its planning."""
         if change.before is not self.state:
             raise StalePlanError("the chain has changed since this was planned")
         self.state = change.after
+        if isinstance(change, Reorganization):
+            self._vouched = {}
 
     def context_after(self, block_hash: Hash32) -> RunContext | None:
         """What the rules need to know for a header whose parent is ``block_hash``; None where that is neither on the
@@ -195,6 +211,8 @@ class BlockTree:
         if branch not in kept and self._checkpoints and state.tip_height < max(self._checkpoints):
             # A checkpoint will decide here, not work: the branch in hand may be the one that leads to it.
             kept = within(self._limits, [branch])
+        if branch not in kept and self._vouched.get(branch.fork_height, 0) > state.chainwork:
+            return self._plan_reorganization(state, branch, others)
         if branch not in kept:
             return Rejected(Reason.SIDE_BRANCH_LIMIT, skip, f"no room for {len(branch)} headers of this work")
         after = TreeState(state.context, state.tip_height, state.tip_hash, state.chainwork, kept)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ FLAG_NAMES = {
     "mesh.enabled": "--no-mesh",
     "mesh.mdns": "--mdns",
     "rpc.bind": "--rpc",
+    "rpc.insecure": "--rpc-insecure",
     "checkpoint": "--checkpoint",
     "beacon.checkpoint": "--checkpoint",
     "beacon.apis": "--beacon-api",
@@ -65,8 +67,9 @@ SWITCHES = {"enabled", "p2p"}
 @click.option(
     "--rpc",
     metavar="HOST:PORT",
-    help="Loopback address of the RPC; port 0 for any free one. Default: 127.0.0.1:8342.",
+    help="Address of the RPC; port 0 for any free one; beyond loopback see rpc.tls_cert. Default: 127.0.0.1:8342.",
 )
+@click.option("--rpc-insecure", is_flag=True, help="RPC beyond loopback without TLS or token key: a proxy has both.")
 @click.option(
     "--checkpoint",
     multiple=True,
@@ -75,7 +78,7 @@ SWITCHES = {"enabled", "p2p"}
 )
 @click.option("--no-p2p", is_flag=True, help="Do not join the networks' own peers: mesh, APIs and imports only.")
 @click.option("--connect", multiple=True, metavar="HOST:PORT", help="Bitcoin: the only peers to have; may be repeated.")
-@click.option("--p2p-listen", multiple=True, metavar="IP:PORT", help="Bitcoin: accept peers here, and serve them.")
+@click.option("--p2p-listen", metavar="IP:PORT", help="Bitcoin: accept peers here, and serve them.")
 @click.option("--proxy", metavar="HOST:PORT", help="Bitcoin: SOCKS5 proxy for every connection, such as Tor's.")
 @click.option("--quorum", type=int, metavar="K", help="Ethereum: begin where K of the APIs, or peers, agree.")
 @click.option("--beacon-api", "apis", multiple=True, metavar="URL", help="Ethereum: Beacon API; may be repeated.")
@@ -102,7 +105,8 @@ def command(**given: Any) -> int:
 
     file = Path(given["config"]) if given["config"] else None
     flags = flag_values(given)
-    config = load_config(config_file=file, environ=os.environ, flags=flags, flag_names=FLAG_NAMES)
+    read = partial(load_config, config_file=file, environ=os.environ, flags=flags, flag_names=FLAG_NAMES)
+    config = read()
     for entry in (*flags.get("wire", ()), *flags.get("beacon", ())):
         if entry["network"] not in config.networks and set(entry) - {"network", *SWITCHES}:
             raise InputError("--network", f"does not name {entry['network']}, which other options are about")
@@ -111,7 +115,7 @@ def command(**given: Any) -> int:
         if network not in config.networks:
             raise InputError("--checkpoint", f"names {network}, which is not among the networks to run")
     logs.configure(config.log.level, config.log.format)
-    return run(config)
+    return run(config, read)
 
 
 def flag_values(given: dict[str, Any]) -> dict[str, Any]:
@@ -130,6 +134,8 @@ def flag_values(given: dict[str, Any]) -> dict[str, Any]:
         values["mesh"]["mdns"] = given["mdns"]
     if given["rpc"]:
         values["rpc"] = {"bind": given["rpc"]}
+    if given["rpc_insecure"]:
+        values.setdefault("rpc", {})["insecure"] = True
     values |= starts(given["checkpoint"], "--checkpoint")
     for key, found, others, default in (
         ("wire", wire_values(given), ETHEREUM, "bitcoin"),
@@ -160,7 +166,7 @@ def wire_values(given: dict[str, Any]) -> dict[str, Any]:
     """What was given about the Bitcoin network, shaped like a ``[[wire]]`` table."""
     values: dict[str, Any] = {
         "connect": list(given["connect"]),
-        "listen": list(given["p2p_listen"]),
+        "listen": given["p2p_listen"],
         "proxy": given["proxy"],
         "enabled": False if given["no_p2p"] else None,
     }

@@ -20,6 +20,8 @@ COMMANDS = {
     "header": ("spvnode.cli.header", "Show a header by height or hash."),
     "proof": ("spvnode.cli.proof", "Make a portable proof of a header."),
     "verify": ("spvnode.cli.verify", "Check a proof, offline."),
+    "token": ("spvnode.cli.token", "Make, list and revoke tokens of the RPC."),
+    "reload": ("spvnode.cli.reload", "Have the daemon read its configuration again."),
     "id": ("spvnode.cli.id", "Print this node's peer id and addresses."),
     "check": ("spvnode.cli.check", "Audit the stores of all networks."),
 }

@@ -22,9 +22,10 @@ from spvnode.store.events import Event
 from spvnode.sync import events as ev
 from spvnode.sync.chain import Chain
 from spvnode.sync.driver import Driver
+from spvnode.sync.ondemand import OnDemand
 from spvnode.sync.source import Source
 from spvnode.types import Hash32
-from spvnode.view import BeaconView
+from spvnode.view import BeaconView, PeerControl
 
 Service = tuple[str, Callable[[], Awaitable[None]]]
 """A name for the log, and what runs until cancelled; restarted when it fails."""
@@ -97,6 +98,11 @@ class Follower(ABC):
     def events(self, cursor: int, limit: int) -> Sequence[Event]:
         """Up to ``limit`` entries of the durable log above ``cursor``."""
 
+    @property
+    @abstractmethod
+    def last_event(self) -> int:
+        """Number of the newest entry; 0 when there is none, or no store."""
+
     @abstractmethod
     def peers(self) -> Sequence[Mapping[str, Any]]:
         """Peers that it hears of this network, under Core's ``getpeerinfo`` names where it has them."""
@@ -115,6 +121,15 @@ class Follower(ABC):
     def identity(self) -> Mapping[str, Any]:
         """Who we are on a network of its own, JSON-ready; empty where it has none, or that is not up."""
         return {}
+
+    def controls(self) -> Sequence[PeerControl]:
+        """The wires that are up on which its peers are met, for the operator."""
+        return ()
+
+    @property
+    def on_demand(self) -> OnDemand | None:
+        """Where its blocks and filters come from, while its own network is up."""
+        return None
 
     def services(self) -> Sequence[Service]:
         """What else runs for it alone."""

@@ -13,6 +13,9 @@ from typing import Any
 import structlog
 import trio
 
+from p2p.bans import BanList
+from p2p.bitcoin.dialing import PREFIX
+from p2p.bitcoin.seeds import SEEDS
 from p2p.faults import FaultReason, RemoteFault
 from p2p.mesh.peer import PeerInfo
 from spvnode.bitcoin.chain import HeaderChain
@@ -21,9 +24,10 @@ from spvnode.bitcoin.params import ChainParams
 from spvnode.bitcoin.pow import target_of
 from spvnode.bitcoin.start import Checkpoint, check_checkpoint, genesis_of
 from spvnode.bitcoin.stored import StoredChain
-from spvnode.config import CheckpointConfig, SyncConfig
+from spvnode.config import CheckpointConfig, SyncConfig, WireConfig
 from spvnode.errors import InputError
-from spvnode.follow.base import Follower
+from spvnode.follow.base import Follower, Service
+from spvnode.follow.bitcoin_wire import BitcoinWire
 from spvnode.following import Outcome
 from spvnode.memory import trim
 from spvnode.opening import checkpoint_of, record_of
@@ -31,9 +35,13 @@ from spvnode.store.events import Event
 from spvnode.store.folder import store_path
 from spvnode.store.headers import HeaderStore
 from spvnode.sync import events as ev
+from spvnode.sync.ondemand import OnDemand
 from spvnode.sync.source import Items, Source
+from spvnode.sync.sources import Routed
+from spvnode.sync.wire_blocks import WirePeers
 from spvnode.types import HEADER_SIZE, Hash32, Height, Work, hash_hex
 from spvnode.units import span
+from spvnode.view import PeerControl
 
 RETRY_CHECKPOINT = 5.0
 """Seconds between rounds of asking every peer for the checkpoint's header."""
@@ -49,7 +57,8 @@ log = structlog.get_logger("node")
 
 
 class BitcoinFollower(Follower):
-    """See ``Follower``. ``mesh_peers`` gives the mesh's peers, None while it is off."""
+    """See ``Follower``. ``mesh_peers`` gives the mesh's peers, None while it is off; ``mesh_controls``: what the
+    operator may do to them."""
 
     waits_for = "the checkpoint's header"
     imports = True
@@ -65,16 +74,60 @@ class BitcoinFollower(Follower):
         write_buffer: int,
         pool: trio.CapacityLimiter,
         clock: Callable[[], float],
+        wire: WireConfig | None = None,
         mesh_peers: Callable[[], Sequence[PeerInfo] | None] = lambda: None,
+        mesh_controls: Callable[[], Sequence[PeerControl]] = lambda: (),
+        bans: BanList | None = None,
     ) -> None:
-        super().__init__(params.name, source, sync=sync, pool=pool, clock=clock)
         self.params = params
         self.datadir = datadir
         self.checkpoint = checkpoint
+        self.wire = self._make_wire(wire, clock, bans)
+        if self.wire is not None:
+            source = Routed(source, {PREFIX: self.wire.source})
+        super().__init__(params.name, source, sync=sync, pool=pool, clock=clock)
         self.store: HeaderStore | None = None
         self._chain: StoredChain | None = None
         self._write_buffer = write_buffer
         self._mesh_peers = mesh_peers
+        self._mesh_controls = mesh_controls
+
+    def _make_wire(
+        self, config: WireConfig | None, clock: Callable[[], float], bans: BanList | None
+    ) -> BitcoinWire | None:
+        """Bitcoin's own peers, where the configuration wants them and there is a way to find any."""
+        if config is None or not config.enabled:
+            return None
+        if not config.connect and not config.listen and self.params.name not in SEEDS:
+            return None
+        wanted, end = self.checkpoint, config.endpoint
+        return BitcoinWire(
+            self,
+            self.datadir / self.params.name,
+            connect=config.connect,
+            listen=None if end is None else (end.host, end.port),
+            proxy=config.proxy_address,
+            dns_seeds=config.dns_seeds,
+            checkpoint=lambda: None if wanted is None or self.headers else (wanted.height, wanted.block_hash),
+            clock=clock,
+            bans=bans,
+        )
+
+    @property
+    def on_demand(self) -> OnDemand | None:
+        """See ``Follower``."""
+        chain, wire = self.headers, self.wire
+        if wire is None or wire.net is None or chain is None:
+            return None
+        return OnDemand(WirePeers(self.network, lambda: wire.net), chain, self.network)
+
+    def services(self) -> Sequence[Service]:
+        """See ``Follower``."""
+        return () if self.wire is None else ((f"wire {self.network}", self.wire.run),)
+
+    def details(self) -> Mapping[str, Any]:
+        """See ``Follower``."""
+        return {} if self.wire is None else {"wire": self.wire.details()}
 
     @staticmethod
     def hash_text(block_hash: Hash32) -> str:
@@ -165,10 +218,22 @@ class BitcoinFollower(Follower):
         """See ``Follower``."""
         return self.store.events(cursor, limit) if self.store is not None else []
 
+    @property
+    def last_event(self) -> int:
+        """See ``Follower``."""
+        return self.store.last_seq if self.store is not None else 0
+
     def peers(self) -> Sequence[Mapping[str, Any]]:
         """See ``Follower``."""
         peers = self._mesh_peers() or ()
-        return [_peer(number, peer, self.network) for number, peer in enumerate(peers) if self.network in peer.tips]
+        mesh = [_peer(peer, self.network) for peer in peers if self.network in peer.tips]
+        wire = self.wire.peers() if self.wire is not None else []
+        return [{"id": number, **row} for number, row in enumerate([*mesh, *wire])]
+
+    def controls(self) -> Sequence[PeerControl]:
+        """See ``Follower``."""
+        net = self.wire.net if self.wire is not None else None
+        return self._mesh_controls() if net is None else (*self._mesh_controls(), net.control)
 
     def reasons(self) -> Mapping[str, bool]:
         """See ``Follower``."""
@@ -178,10 +243,11 @@ class BitcoinFollower(Follower):
         age = self.clock() - Header(chain.header(chain.tip_height)).time
         stale_after = STALE_BLOCKS * chain.params.spacing
         ours = driver.machine
-        mesh = self._mesh_peers() is not None
+        alone = self._mesh_peers() is None and self.wire is None
         return {
-            "the mesh is off: nobody confirms the tip": not mesh,
-            "no peer": mesh and not self.peers(),
+            "the mesh is off: nobody confirms the tip": alone,
+            "no peer": not alone and not self.peers(),
+            "most peers of Bitcoin's network are on another branch": self.wire is not None and self.wire.outvoted,
             "the checkpoint is not on a valid chain": ours.refuted,
             "the tip has less than the minimum chain work":
                 chain.work_known and chain.chainwork(chain.tip_height) < chain.minimum_chain_work,
@@ -235,11 +301,10 @@ class BitcoinFollower(Follower):
         return False
 
 
-def _peer(number: int, peer: PeerInfo, network: str) -> Mapping[str, Any]:
+def _peer(peer: PeerInfo, network: str) -> Mapping[str, Any]:
     """Under Core's names where it has them."""
     tip = peer.tips[network]
     return {
-        "id": number,
         "peer_id": peer.id,
         "addr": peer.addr,
         "subver": peer.agent,

@@ -15,6 +15,7 @@ from typing import Any
 import structlog
 import trio
 
+from p2p.bans import BanList
 from p2p.beacon.service import BeaconNet
 from p2p.faults import RemoteFault, gone
 from p2p.rest.api import BeaconApi
@@ -44,6 +45,7 @@ from spvnode.sync.cross_check import Disagreement
 from spvnode.sync.sources import Routed
 from spvnode.types import Hash32
 from spvnode.units import span
+from spvnode.view import PeerControl
 
 STALE_SLOTS = 64
 """Slots that the optimistic header may be old: two epochs. Public networks miss few slots, and an update wants
@@ -52,6 +54,8 @@ STALE_EPOCHS = 8
 """Epochs that the finalized header may be old. It is two to three on a good day."""
 DISAGREEMENT_EPOCHS = 3
 """Epochs of undisputed finality after which a disagreement is history."""
+FIRST_WITNESS_S = 5.0
+"""Seconds that the first attempt to begin waits for somebody who could be asked."""
 REMIND = 86_400.0
 """Seconds between two reminders of a fork that this version does not know."""
 CLOCK_AHEAD_SLOTS = 2
@@ -75,6 +79,7 @@ class EthereumFollower(Follower):
         write_buffer: int,
         pool: trio.CapacityLimiter,
         clock: Callable[[], float],
+        bans: BanList | None = None,
     ) -> None:
         self.config = config
         self.params = network_of(config)
@@ -87,7 +92,7 @@ class EthereumFollower(Follower):
         self._disagreement: Disagreement | None = None
         self._api = BeaconApi(RestClient())
         self._endpoints: tuple[Endpoint, ...] = tuple(parse_endpoint(url) for url in config.apis)
-        self._wire = BeaconWire(self, config, self._store_path.parent, clock)
+        self._wire = BeaconWire(self, config, self._store_path.parent, clock, bans)
         self.rest = RestSource(
             self.params,
             self._api,
@@ -133,6 +138,10 @@ class EthereumFollower(Follower):
         """See ``Follower``."""
         wire = self._wire
         return {"peer_id": wire.peer_id, "addresses": list(wire.addrs), "enr": wire.enr} if wire.addrs else {}
+
+    def controls(self) -> Sequence[PeerControl]:
+        """See ``Follower``."""
+        return () if self.net is None else (self.net.control,)
 
     def services(self) -> Sequence[Service]:
         """See ``Follower``."""
@@ -196,6 +205,7 @@ class EthereumFollower(Follower):
         if not trust.possible:
             log.warning("no start of trust", network=self.network, hint=f"--checkpoint {self.network}:ROOT or --quorum")
             await trio.sleep_forever()
+        await self._first_witness()
         self._trust = TrustStart(self.params, trust, self._witnesses, folder=self._store_path.parent, clock=self.clock)
         found = await self._trust.establish()
         if isinstance(found, Refusal):
@@ -212,6 +222,12 @@ class EthereumFollower(Follower):
         if isinstance(made, Rejection):
             raise InputError("beacon.checkpoint", f"{made.reason} {made.detail}")
         self._take(made)
+
+    async def _first_witness(self) -> None:
+        """The wire takes a moment: an attempt without anybody to ask would only say so."""
+        with trio.move_on_after(FIRST_WITNESS_S):
+            while self.config.p2p and not self._witnesses():  # noqa: ASYNC110 - several things bring one
+                await trio.sleep(0.1)
 
     def _witnesses(self) -> list[Witness]:
         """Who can be asked now."""
@@ -230,7 +246,10 @@ class EthereumFollower(Follower):
         if net is None:
             return gone(peer, self.network, "the wire is down")
         chunk = await net.get_bootstrap(peer, root)
-        return chunk if isinstance(chunk, RemoteFault) else (chunk.digest, chunk.ssz)
+        if isinstance(chunk, RemoteFault):
+            await net.report(chunk)
+            return chunk
+        return chunk.digest, chunk.ssz
 
     # -- what the node tells of it
 
@@ -242,6 +261,11 @@ class EthereumFollower(Follower):
     def events(self, cursor: int, limit: int) -> Sequence[Event]:
         """See ``Follower``."""
         return self._store.events(cursor, limit) if self._store is not None else []
+
+    @property
+    def last_event(self) -> int:
+        """See ``Follower``."""
+        return self._store.last_seq if self._store is not None else 0
 
     def peers(self) -> Sequence[Mapping[str, Any]]:
         """See ``Follower``."""

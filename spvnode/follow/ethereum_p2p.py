@@ -8,12 +8,13 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import structlog
 import trio
 
 from p2p.addressbook import AddressBook
+from p2p.bans import BanList
 from p2p.beacon.gossip import beacon_profile
 from p2p.beacon.service import BeaconNet
 from p2p.host import Identity, IdentityError, ListenError, load_or_create, open_host
@@ -29,6 +30,9 @@ from spvnode.supervise import supervise
 from spvnode.sync import events as ev
 from spvnode.sync.beacon import Front, pump
 from spvnode.version import VERSION
+
+if TYPE_CHECKING:
+    from p2p.discv5.service import Discovery
 
 MUXERS = ("/yamux/1.0.0", "/mplex/6.7.0")
 """Offered in this order: mplex alone is what the specs require, and what some nodes speak alone."""
@@ -58,19 +62,31 @@ class Followed(Protocol):
 class BeaconWire:
     """``run`` it; again after a failure. ``folder``: the network's in the data directory."""
 
-    def __init__(self, owner: Followed, config: BeaconConfig, folder: Path, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        owner: Followed,
+        config: BeaconConfig,
+        folder: Path,
+        clock: Callable[[], float],
+        bans: BanList | None = None,
+    ) -> None:
         self._owner = owner
         self._config = config
         self._folder = folder
         self._clock = clock
+        self._bans = bans
         self._found = 0
         self.net: BeaconNet | None = None
         """None while it is not up."""
         self.peer_id = ""
         self.addrs: Sequence[str] = ()
         """Where it listens: full multiaddrs."""
-        self.enr = ""
-        """Our record, while discovery is on."""
+        self._discovery: Discovery | None = None
+
+    @property
+    def enr(self) -> str:
+        """Our record as it is now, while discovery is on: it changes with forks, and with what others see of us."""
+        return self._discovery.own.text if self._discovery is not None else ""
 
     @property
     def discovered(self) -> int:
@@ -91,13 +107,29 @@ class BeaconWire:
         )
         try:
             identity = load_or_create(settings.identity_path, "secp256k1")
-            async with open_host(settings, agent=f"spvnode/{VERSION}") as host:
-                self.peer_id, self.addrs = host.peer_id, tuple(host.addrs)
-                network = self._owner.params.name
-                log.info("beacon wire listens", network=network, peer_id=host.peer_id, addrs=list(host.addrs))
-                await self._serve(host, identity)
+            await self._hosted(settings, identity)
         except (ListenError, IdentityError) as error:
             raise InputError("beacon", str(error)) from error
+
+    async def _hosted(self, settings: HostConfig, identity: Identity) -> None:
+        """Cancelled, the wire ends first and the host after it: goodbyes leave by the host."""
+        serving, failure = trio.CancelScope(), None
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_pass_on, serving)
+            try:
+                with trio.CancelScope(shield=True):  # what waits in here is bounded, or inside ``serving``
+                    async with open_host(settings, agent=f"spvnode/{VERSION}") as host:
+                        self.peer_id, self.addrs = host.peer_id, tuple(host.addrs)
+                        network = self._owner.params.name
+                        log.info("beacon wire listens", network=network, peer_id=host.peer_id, addrs=list(host.addrs))
+                        with serving:
+                            await self._serve(host, identity)
+            except (ListenError, IdentityError) as error:  # the nursery would make a group of it
+                failure = error
+            nursery.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
+        await trio.lowlevel.checkpoint_if_cancelled()
 
     async def _serve(self, host: Host, identity: Identity) -> None:
         owner, config, near = self._owner, self._config, on_one_machine(host.addrs)
@@ -111,6 +143,7 @@ class BeaconWire:
             book=AddressBook(self._folder / BOOK_NAME),
             local=near or bool(config.bootnodes),
             wall=self._clock,
+            bans=self._bans,
         )
         try:
             async with trio.open_nursery() as nursery:
@@ -121,7 +154,7 @@ class BeaconWire:
                     discover = partial(self._discover, net, served, identity, host.addrs)
                     nursery.start_soon(supervise, f"discv5 {owner.params.name}", discover)
         finally:
-            self.net, self.addrs, self.enr = None, (), ""
+            self.net, self.addrs = None, ()
 
     async def _discover(self, net: BeaconNet, served: EthereumServed, identity: Identity, addrs: Sequence[str]) -> None:
         """Looks for nodes of our network, whatever else they serve: that shows once we are connected."""
@@ -149,8 +182,20 @@ class BeaconWire:
             hungry=lambda: len(net.peers()) < config.max_peers // 2,
             wall=self._clock,
         )
-        self.enr = discovery.own.text
-        await discovery.run()
+        try:
+            async with trio.open_nursery() as nursery:
+                await nursery.start(discovery.run)  # type: ignore[arg-type]  # see above
+                self._discovery = discovery  # before that its record names no address
+        finally:
+            self._discovery = None
+
+
+async def _pass_on(scope: trio.CancelScope) -> None:
+    """Cancels ``scope`` when it is cancelled itself: the way in through a shield."""
+    try:
+        await trio.sleep_forever()
+    finally:
+        scope.cancel()
 
 
 def on_one_machine(addrs: Sequence[str]) -> bool:

@@ -17,32 +17,41 @@ import h11
 import trio
 
 from spvnode.logs import get_logger
-from spvnode.rpc.http import Message, Peer, Receive, Send
+from spvnode.rpc.access import Peer
+from spvnode.rpc.http import Message, Receive, Send
 from spvnode.rpc.limits import (
     HEADER_SECONDS,
     IDLE_SECONDS,
     LINGER_SECONDS,
     MAX_BODY_BYTES,
     MAX_HEADER_BYTES,
+    MAX_HEADERS,
     REQUEST_SECONDS,
 )
+from spvnode.rpc.response import UPGRADE, Upgrade
 
 RECEIVE_BYTES = 64 << 10
 """Read at once from the socket."""
 Asgi = Callable[[Message, Receive, Send], Awaitable[None]]
+Turn = Callable[[], Awaitable[None]]
 
 log = get_logger("rpc")
 
 
 class Connection:
-    """Serves the requests of one client until either side has enough."""
+    """Serves the requests of one client until either side has enough. ``turn`` is awaited before any work."""
 
-    def __init__(self, stream: trio.abc.HalfCloseableStream, app: Asgi, peer: Peer) -> None:
+    def __init__(
+        self, stream: trio.abc.Stream, app: Asgi, peer: Peer, turn: Turn = trio.lowlevel.checkpoint_if_cancelled
+    ) -> None:
+        self._turn = turn
         self._stream = stream
         self._app = app
         self._peer = peer
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEADER_BYTES)
         self._start: Message | None = None
+        self._bodiless = False
+        self._upgrade: Upgrade | None = None
 
     async def run(self) -> None:
         """Returns when the connection is over. Raises only what the stream raises when the client is gone."""
@@ -53,6 +62,8 @@ class Connection:
                 await self._serve(request, partial(_more_time, patience))
             if patience.cancelled_caught:  # perhaps in the middle of a reply: nothing may follow it
                 return await self._refuse(503, f"the request took longer than {REQUEST_SECONDS:.0f} s")
+            if self._upgrade is not None:
+                return await self._hand_over(request, self._upgrade)
             if not self._recycle():
                 return await self._linger()
         return None
@@ -74,12 +85,14 @@ class Connection:
         return None
 
     async def _receive(self) -> None:
-        self._http.receive_data(await self._stream.receive_some(RECEIVE_BYTES))
+        data = await self._stream.receive_some(RECEIVE_BYTES)
+        await self._turn()
+        self._http.receive_data(data)
 
     async def _next_part(self) -> Message:
         """ASGI ``receive``."""
         if self._http.their_state is not h11.SEND_BODY:
-            await trio.sleep_forever()  # the body is over and the client is not watched; REQUEST_SECONDS ends it
+            return await self._until_gone()
         if self._http.they_are_waiting_for_100_continue:
             await self._send_event(h11.InformationalResponse(status_code=100, headers=[]))
         while True:
@@ -93,14 +106,25 @@ class Connection:
             else:
                 return {"type": "http.disconnect"}
 
+    async def _until_gone(self) -> Message:
+        """The body is over: what is still to come is the client's leaving, or its next request, after which its leaving
+        is not looked for any more (REQUEST_SECONDS ends the wait)."""
+        if data := await self._stream.receive_some(RECEIVE_BYTES):
+            self._http.receive_data(data)
+            await trio.sleep_forever()
+        return {"type": "http.disconnect"}
+
     # -- answering
 
     async def _serve(self, request: h11.Request, more_time: Callable[[], None]) -> None:
         self._start = None
+        self._bodiless = request.method == b"HEAD"
         try:
             if not request.target.startswith(b"/"):
                 return await self._refuse(400, "the request target must be a path")
-            await self._app(_scope(request, self._peer, more_time), self._next_part, self._answer)
+            if len(list(request.headers)) > MAX_HEADERS:
+                return await self._refuse(431, f"more than {MAX_HEADERS} header lines")
+            await self._app(_scope(request, self._peer, more_time, self._turn), self._next_part, self._answer)
         except h11.RemoteProtocolError as error:
             await self._refuse(error.error_status_hint, str(error))
         except (trio.BrokenResourceError, trio.ClosedResourceError):
@@ -111,6 +135,9 @@ class Connection:
 
     async def _answer(self, message: Message) -> None:
         """ASGI ``send``. The head waits for the first part of the body, so that a reply is one write."""
+        if message["type"] == UPGRADE:
+            self._upgrade = message["upgrade"]
+            return
         if message["type"] == "http.response.start":
             self._start = message
             return
@@ -135,7 +162,9 @@ class Connection:
             (b"connection", b"close"),
         ]
         data = self._encode(_response(status, headers))
-        data += self._encode(h11.Data(data=body)) + self._encode(h11.EndOfMessage())
+        if not self._bodiless:
+            data += self._encode(h11.Data(data=body))
+        data += self._encode(h11.EndOfMessage())
         with trio.move_on_after(LINGER_SECONDS):
             await self._stream.send_all(data)
 
@@ -146,6 +175,13 @@ class Connection:
         await self._stream.send_all(self._encode(event))
 
     # -- between requests
+
+    async def _hand_over(self, request: h11.Request, upgrade: Upgrade) -> None:
+        """To what speaks another protocol, with what was read behind the request."""
+        event: object = None
+        while event not in (h11.NEED_DATA, h11.PAUSED) and not isinstance(event, h11.ConnectionClosed):
+            event = self._http.next_event()
+        await upgrade(self._stream, request, bytes(self._http.trailing_data[0]))
 
     def _recycle(self) -> bool:
         """True when another request may follow."""
@@ -163,11 +199,12 @@ class Connection:
             await linger(self._stream)
 
 
-async def linger(stream: trio.abc.HalfCloseableStream) -> None:
+async def linger(stream: trio.abc.Stream) -> None:
     """Lets a client that is still sending read our last answer: closing on unread bytes would reset the connection."""
     left = MAX_BODY_BYTES
     with contextlib.suppress(OSError, trio.BrokenResourceError), trio.move_on_after(LINGER_SECONDS):
-        await stream.send_eof()
+        if isinstance(stream, trio.abc.HalfCloseableStream):  # TLS has no such thing
+            await stream.send_eof()
         while left > 0 and (data := await stream.receive_some(RECEIVE_BYTES)):
             left -= len(data)
 
@@ -181,7 +218,7 @@ def _more_time(patience: trio.CancelScope) -> None:
     patience.deadline = trio.current_time() + REQUEST_SECONDS
 
 
-def _scope(request: h11.Request, peer: Peer, more_time: Callable[[], None]) -> dict[str, Any]:
+def _scope(request: h11.Request, peer: Peer, more_time: Callable[[], None], turn: Turn) -> dict[str, Any]:
     path, _, query = request.target.partition(b"?")
     return {
         "type": "http",
@@ -196,5 +233,5 @@ def _scope(request: h11.Request, peer: Peer, more_time: Callable[[], None]) -> d
         "headers": list(request.headers),
         "client": None,
         "server": None,
-        "state": {"peer": peer, "more_time": more_time},
+        "state": {"peer": peer, "more_time": more_time, "turn": turn},
     }

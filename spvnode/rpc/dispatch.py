@@ -10,8 +10,9 @@ from __future__ import annotations
 import inspect
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -23,14 +24,26 @@ from spvnode.errors import InputError, StoreError
 from spvnode.inputs import shown
 from spvnode.logs import get_logger
 from spvnode.metrics import Metrics
+from spvnode.rpc.caller import LOCAL, Caller
 from spvnode.rpc.errors import Code, RpcError
-from spvnode.rpc.limits import MAX_BATCH, MAX_JSON_DEPTH, MAX_METHOD_NAME, MAX_REPLY_BYTES
+from spvnode.rpc.gate import Gate
+from spvnode.rpc.limits import (
+    INLINE_BODY_BYTES,
+    MAX_BATCH,
+    MAX_JSON_DEPTH,
+    MAX_JSON_TOKENS,
+    MAX_METHOD_NAME,
+    MAX_REPLY_BYTES,
+)
 from spvnode.rpc.registry import Context, Method
+from spvnode.rpc.services import NO_PATIENCE, NO_SERVICES, Patience, Services
 from spvnode.view import NodeView
 
 _NO_ID = Raw(b"null")
 _ABSENT = Raw(b"")
 _HTTP_STATUS = {Code.INVALID_REQUEST: 400, Code.METHOD_NOT_FOUND: 404}
+# Told by the HTTP status in both dialects: what stands between the client and the call is HTTP's business too.
+_DOOR_STATUS = {Code.FORBIDDEN: 403, Code.LIMIT_EXCEEDED: 429}
 _BRACKETS_AND_STRINGS = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[\[\]{}]', re.DOTALL)
 
 _encode = msgspec.json.Encoder().encode
@@ -49,11 +62,13 @@ class _Request(Struct):
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What HTTP must answer; 204 has no body. ``stop``: the daemon shall end, once this is sent."""
+    """What HTTP must answer; 204 has no body. ``stop``: the daemon shall end, once this is sent. ``retry_after``: the
+    seconds after which a refused call may come again."""
 
     status: int
     body: bytes
     stop: bool = False
+    retry_after: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +83,7 @@ class _Answer:
     def encode(self) -> bytes:
         """The answer as one JSON object, in its dialect."""
         body: dict[str, Any] = {"jsonrpc": "2.0"} if self.v2 else {}
-        error = None if self.error is None else {"code": int(self.error.code), "message": self.error.message}
+        error = None if self.error is None else _error_object(self.error)
         if error is None or not self.v2:
             body["result"] = self.result if error is None else None
         if error is not None or not self.v2:
@@ -78,47 +93,85 @@ class _Answer:
     @property
     def status(self) -> int:
         """HTTP status of this answer when it comes alone."""
+        if self.error is not None and self.error.code in _DOOR_STATUS:
+            return _DOOR_STATUS[self.error.code]
         if self.error is None or self.v2:
             return 200
         return _HTTP_STATUS.get(self.error.code, 500)
 
+    @property
+    def retry_after(self) -> float | None:
+        """Seconds after which the call may come again, where that is why it was refused."""
+        return None if self.error is None else self.error.retry_after
+
+
+def _error_object(error: RpcError) -> dict[str, Any]:
+    data = {} if error.retry_after is None else {"data": {"retry_after": round(error.retry_after, 3)}}
+    return {"code": int(error.code), "message": error.message, **data}
+
 
 class Dispatcher:
-    """Answers request bodies for one node."""
+    """Answers request bodies for one node. ``gate`` knows scopes and rates; without one every caller may do all."""
 
-    def __init__(self, node: NodeView, methods: Mapping[str, Method], metrics: Metrics) -> None:
+    def __init__(
+        self,
+        node: NodeView,
+        methods: Mapping[str, Method],
+        metrics: Metrics,
+        gate: Gate | None = None,
+        services: Services = NO_SERVICES,
+    ) -> None:
         self._node = node
         self._methods = methods
         self._metrics = metrics
+        self._gate = gate
+        self._services = services
+        self._parsing = trio.CapacityLimiter(1)
 
-    async def answer(self, body: bytes, path_network: str | None = None) -> Reply:
-        """The reply to one POST body, a call or a batch. Never raises for what the body holds."""
+    async def answer(
+        self,
+        body: bytes,
+        path_network: str | None = None,
+        caller: Caller = LOCAL,
+        turn: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint,
+        patience: Patience = NO_PATIENCE,
+    ) -> Reply:
+        """The reply to one POST body, a call or a batch, by ``caller``. ``turn`` is awaited between the calls of a
+        batch, ``patience`` is for those that wait. Never raises for what the body holds."""
         try:
-            parsed = _parse(body)
+            # The search for depth takes 1 us a string: what is long is a worker's business, one worker's at a time.
+            long = len(body) > INLINE_BODY_BYTES
+            parsed = await trio.to_thread.run_sync(_parse, body, limiter=self._parsing) if long else _parse(body)
         except RpcError as error:
             answer = _Answer(_NO_ID, v2=False, error=error)
             return Reply(answer.status, answer.encode())
         stops: list[bool] = []
-        context = Context(self._node, self._methods, lambda: stops.append(True), path_network)
+        stop = partial(stops.append, True)
+        context = Context(self._node, self._methods, stop, path_network, caller, self._services, patience)
         if isinstance(parsed, list):
-            reply = await self._batch(parsed, context)
+            reply = await self._batch(parsed, context, turn)
         else:
             answer = await self._call(parsed, context)
-            reply = Reply(204, b"") if answer.request_id is None else Reply(answer.status, answer.encode())
+            body = b"" if answer.request_id is None else answer.encode()
+            status = 204 if answer.request_id is None else answer.status
+            reply = Reply(status, body, retry_after=answer.retry_after)
         return replace(reply, stop=bool(stops))
 
-    async def _batch(self, parsed: list[Raw], context: Context) -> Reply:
+    async def _batch(self, parsed: list[Raw], context: Context, turn: Callable[[], Awaitable[None]]) -> Reply:
         parts: list[bytes] = []
         size = 0
+        retry_after: float | None = None
         for raw in parsed:
             answer = await self._call(raw, context) if size <= MAX_REPLY_BYTES else _too_much(raw)
             if answer.request_id is not None:
                 parts.append(answer.encode())
                 size += len(parts[-1])
-            await trio.lowlevel.checkpoint()  # a batch must not hold up the loop
+            if answer.retry_after is not None:
+                retry_after = max(retry_after or 0.0, answer.retry_after)
+            await turn()  # a batch must not hold up the loop
         if parsed and not parts:
             return Reply(204, b"")
-        return Reply(200, b"[" + b",".join(parts) + b"]")
+        return Reply(200, b"[" + b",".join(parts) + b"]", retry_after=retry_after)
 
     async def _call(self, raw: Raw, context: Context) -> _Answer:
         started = time.perf_counter()
@@ -131,6 +184,8 @@ class Dispatcher:
             request_id = _read_id(request.id, v2=v2)
             method = _find(context.methods, request.method)
             name = method.name
+            if self._gate is not None:
+                await self._gate.admit(context.caller, method)
             result = method.call(context, method.bind(_read_params(request.params)))
             if inspect.isawaitable(result):
                 result = await result
@@ -152,11 +207,15 @@ class Dispatcher:
 
 
 def json_depth(body: bytes) -> int:
-    """Levels of ``[`` and ``{`` in JSON text; a bound for any text. No recursion."""
-    if body.count(b"[") + body.count(b"{") <= MAX_JSON_DEPTH:
-        return body.count(b"[") + body.count(b"{")  # cannot be deeper than that: the long way is not needed
+    """Levels of ``[`` and ``{`` in JSON text; a bound for any text. No recursion. RpcError for more than
+    ``MAX_JSON_TOKENS``."""
+    brackets = body.count(b"[") + body.count(b"{")
+    if brackets <= MAX_JSON_DEPTH:
+        return brackets  # cannot be deeper than that: the long way is not needed
     depth = deepest = 0
-    for match in _BRACKETS_AND_STRINGS.finditer(body):
+    for count, match in enumerate(_BRACKETS_AND_STRINGS.finditer(body)):
+        if count >= MAX_JSON_TOKENS:
+            raise RpcError(Code.PARSE_ERROR, f"Parse error: more than {MAX_JSON_TOKENS} strings and brackets")
         token = match.group()
         if token in (b"[", b"{"):
             depth += 1

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from merkle.proofs import MAX_COLUMN_HEADERS, MAX_HEADERS
 from spvnode.rpc import limits
 from spvnode.rpc.beacon_api.app import EVENTS_ROUTE, ROUTES
 from spvnode.rpc.beacon_api.events import MAX_SUBSCRIBERS, Events
 from spvnode.rpc.beacon_api.light_client import MAX_REQUEST_LIGHT_CLIENT_UPDATES
+from spvnode.rpc.documents import OPENAPI_PATH, OPENAPI_VERSION, OPENRPC_PATH, OPENRPC_VERSION
 from spvnode.rpc.errors import MEANINGS
 from spvnode.rpc.registry import Method, describe
+from spvnode.rpc.rest import ROUTES as REST_ROUTES
 from spvnode.rpc.table import METHODS
+from spvnode.rpc.upload import MAX_FRAME_BYTES, MAX_UPLOAD_BUNDLES, MAX_UPLOAD_BYTES, Uploads
+from spvnode.rpc.upload import PATH as UPLOAD_PATH
 
 _HEAD = f"""\
 <!-- written by `make docs` from the source: do not edit -->
@@ -39,7 +44,7 @@ up is held and was checked), on an Ethereum network `grounds` (the checkpoint's 
 `kind` and `vouched_by`). Ethereum's hashes are `0x` hex in their natural order.
 
 Without credentials, `GET`: `/livez` (the process lives), `/readyz` (200, or 503 with the reasons by network),
-`/metrics` (Prometheus), and the Beacon API below.
+`/metrics` (Prometheus), the documents, Bitcoin Core's REST and the Beacon API below.
 
 | error | meaning |
 |---|---|
@@ -66,13 +71,45 @@ updates in one answer; up to {MAX_SUBSCRIBERS} clients may follow events.
 |---|---|
 """
 
+_REST = """
+# REST
+
+Bitcoin Core's REST interface as far as headers go, with its bodies, errors and status codes:
+
+    curl http://127.0.0.1:8342/rest/headers/00000000839a8e6886ab5951d76f411475428afc90947ee320161bbf18eb6048.hex?count=10
+
+`GET` and `HEAD`, on loopback without credentials. `/rest/...` is the first Bitcoin network's, `/signet/rest/...` that
+network's. `{format}` is `bin`, `hex` or `json`. What needs transactions, blocks or a mempool is answered with 404.
+
+| route | answers |
+|---|---|
+"""
+_UPLOAD = f"""
+# Proofs by the thousand
+
+`getheaderproofs` gives up to {MAX_HEADERS:,} headers under one root with one shared multiproof, or, with the format
+`columns`, as version 6 bundles of up to {MAX_COLUMN_HEADERS:,} headers that are quick to check. `POST {UPLOAD_PATH}`,
+with credentials of the scope `proofs`, takes a row of frames, each a u32 little-endian length and a bundle of any
+version in bytes: up to {MAX_UPLOAD_BUNDLES:,} of up to {MAX_FRAME_BYTES:,} bytes, together {MAX_UPLOAD_BYTES >> 20}
+MiB.
+
+{{upload}}
+
+# Documents
+
+`GET {OPENRPC_PATH}` (also the method `rpc.discover`) is an OpenRPC {OPENRPC_VERSION} document of the methods,
+`GET {OPENAPI_PATH}` an OpenAPI {OPENAPI_VERSION} document of all paths. Both are derived from the tables that answer.
+"""
+
 
 def render() -> str:
     """The page."""
     errors = "".join(f"| {int(code)} | {text} |\n" for code, text in MEANINGS.items())
     methods = "".join(_section(method) for method in METHODS.values())
     routes: dict[str, Callable[..., object]] = {**ROUTES, EVENTS_ROUTE: Events.answer}
-    return _HEAD + errors + methods + _BEACON_API + "".join(_route(path, call) for path, call in routes.items())
+    rest = "".join(_route(path, call) for path, call in REST_ROUTES.items())
+    beacon = "".join(_route(path, call) for path, call in routes.items())
+    return _HEAD + errors + methods + _UPLOAD.format(upload=_text(Uploads.answer)) + _REST + rest + _BEACON_API + beacon
 
 
 def _route(path: str, call: Callable[..., object]) -> str:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -17,15 +16,10 @@ from msgspec.structs import FieldInfo, fields
 
 from spvnode.inputs import placed_problem, shown
 from spvnode.networks import BITCOIN
+from spvnode.rpc.caller import LOCAL, Caller, Scope
 from spvnode.rpc.errors import Code, RpcError
+from spvnode.rpc.services import NO_PATIENCE, NO_SERVICES, Patience, Services
 from spvnode.view import BeaconView, ChainView, NodeView
-
-
-class Scope(StrEnum):
-    """What a call may change."""
-
-    READ = "read"
-    ADMIN = "admin"
 
 
 class NoParams(Struct, frozen=True, forbid_unknown_fields=True):
@@ -49,6 +43,9 @@ class Context:
     methods: Mapping[str, Method]
     stop: Callable[[], None]
     path_network: str | None = None
+    caller: Caller = LOCAL
+    services: Services = NO_SERVICES
+    patience: Patience = NO_PATIENCE
 
     def network(self, named: str | None) -> str:
         """The network that a call means, whether its chain has begun or not; RpcError naming the running ones."""
@@ -105,6 +102,10 @@ class Method:
     call: Callable[[Context, Any], object | Awaitable[object]]
     aliases: Mapping[str, str] = field(default_factory=dict)
     """Other names for parameters in by-name calls."""
+    result: Any = None
+    """Type of the result (``results``), where the function's annotation does not tell all of it."""
+    cost: int = 1
+    """What a call takes off its user's rate; 1 is a look at memory, some 0.1 ms."""
 
     @property
     def parameters(self) -> tuple[FieldInfo, ...]:
@@ -163,7 +164,8 @@ def _type_name(hint: Any) -> str:
         return " or ".join(f'"{value}"' for value in get_args(hint))
     names = {str: "string", int: "number", bool: "boolean", type(None): ""}
     parts = get_args(hint) if get_origin(hint) in (UnionType, Union) else (hint,)
-    return " or ".join(dict.fromkeys(found for part in parts if (found := names.get(part, "object"))))
+    kinds = ("array" if get_origin(part) is list else names.get(part, "object") for part in parts)
+    return " or ".join(dict.fromkeys(kind for kind in kinds if kind))
 
 
 def _type_error(message: str) -> RpcError:

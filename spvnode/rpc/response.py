@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
+from typing import Any
 
 JSON = b"application/json"
 TEXT = b"text/plain; charset=utf-8"
 SSZ = b"application/octet-stream"
 EVENTS = b"text/event-stream"
+
+
+Upgrade = Callable[[Any, Any, bytes], Awaitable[None]]
+"""What speaks another protocol from here on: takes the stream, the request (h11's) and what was read behind it."""
+UPGRADE = "spvnode.upgrade"
+"""Type of the message by which the application asks the server to hand the connection over; not ASGI's own, whose
+websocket scope would want a second parser of the handshake."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,3 +31,5 @@ class Response:
     parts: AsyncGenerator[bytes, None] | None = None
     endless: bool = False
     """``parts`` have no end of their own: each part, and not all of them together, has the time of a request."""
+    upgrade: Upgrade | None = None
+    """Instead of an answer: the connection is handed over."""

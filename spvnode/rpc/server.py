@@ -1,4 +1,9 @@
-"""Listening: loopback TCP and the unix socket ``<datadir>/rpc.sock``, with a bound on connections for each.
+"""Listening: TCP (with TLS, if so configured) and the unix socket ``<datadir>/rpc.sock``, with a bound on connections
+for each.
+
+TCP works by turns: however many clients it has, ``TCP_TURNS`` of them (new ones among them) do something in one round
+of the event loop, and none for ``PRIORITY_SECONDS`` after something came on the unix socket, so that its owner is
+answered whatever happens on TCP.
 
 The firewall here is the last one: whatever happens on a connection is logged and ends that connection.
 """
@@ -7,9 +12,10 @@ from __future__ import annotations
 
 import errno
 import socket
+import ssl
 from collections.abc import Callable, Sequence
 from contextlib import aclosing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -21,16 +27,27 @@ from spvnode.inputs import Endpoint
 from spvnode.logs import get_logger
 from spvnode.metrics import Metrics
 from spvnode.places import SOCKET_NAME
+from spvnode.rpc.access import Peer
 from spvnode.rpc.auth import Cookie, peer_uid, uid_admitted
 from spvnode.rpc.connection import Asgi, Connection, linger
 from spvnode.rpc.dispatch import Dispatcher
-from spvnode.rpc.http import App, Peer
-from spvnode.rpc.limits import MAX_CONNECTIONS, MAX_TURNED_AWAY, MAX_UNIX_CONNECTIONS
+from spvnode.rpc.gate import Gate
+from spvnode.rpc.http import App
+from spvnode.rpc.limits import (
+    HANDSHAKE_SECONDS,
+    LINGER_SECONDS,
+    MAX_TURNED_AWAY,
+    MAX_UNIX_CONNECTIONS,
+    PRIORITY_SECONDS,
+    TCP_TURNS,
+)
+from spvnode.rpc.services import NO_SERVICES, Services
+from spvnode.rpc.settings import Desk
 from spvnode.rpc.table import METHODS
 from spvnode.view import NodeView
 
-BACKLOG = 64
-"""Connections that the kernel holds until they are accepted."""
+BACKLOG = 256
+"""Connections that the kernel holds until they are accepted, or told that there are too many."""
 _BUSY = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 log = get_logger("rpc")
@@ -52,12 +69,48 @@ class Started(Protocol):
 
 
 @dataclass(slots=True)
-class _Door:
-    """One kind of listener, and how many may be inside."""
+class Door:
+    """One kind of listener, how many may be inside, and by which turns they work."""
 
     name: str
-    limit: int
+    limit: Callable[[], int]
+    remote: bool = False
+    tls: ssl.SSLContext | None = None
     inside: int = 0
+    before: Door | None = None
+    """Who goes first."""
+    stirred: float = -PRIORITY_SECONDS
+    """When somebody here last came or said something."""
+    turns: trio.Semaphore = field(default_factory=lambda: trio.Semaphore(TCP_TURNS))
+
+    async def turn(self) -> None:
+        """Returns in a round of the event loop in which few others do: a place is held from one round to the next."""
+        self.stirred = trio.current_time()
+        if self.before is None or self.inside <= TCP_TURNS:
+            await trio.lowlevel.checkpoint_if_cancelled()
+            return
+        async with self.turns:
+            # Again and again, for as long as the other side keeps stirring.
+            while (free := self.before.stirred + PRIORITY_SECONDS) > trio.current_time():
+                await trio.sleep_until(free)
+
+
+class _Paced(trio.abc.Listener[trio.SocketStream]):
+    """A listener whose new connections wait for their turn with the others."""
+
+    def __init__(self, door: Door, inner: trio.SocketListener) -> None:
+        self._door = door
+        self._inner = inner
+
+    async def accept(self) -> trio.SocketStream:
+        """See ``trio.SocketListener``."""
+        stream = await self._inner.accept()
+        await self._door.turn()
+        return stream
+
+    async def aclose(self) -> None:
+        """See ``trio.SocketListener``."""
+        await self._inner.aclose()
 
 
 async def serve_rpc(
@@ -67,31 +120,54 @@ async def serve_rpc(
     bind: Endpoint,
     metrics: Metrics,
     stop: Callable[[], None],
+    desk: Desk | None = None,
+    services: Services = NO_SERVICES,
+    tls: ssl.SSLContext | None = None,
+    insecure: bool = False,
     task_status: Started = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serves until cancelled; then the cookie and the socket file are gone.
 
-    ``stop`` is called when a client asks the daemon to end. Raises ``InputError`` when ``bind`` is not loopback or
-    cannot be had, ``StoreLocked`` when another daemon answers in ``datadir``.
+    ``stop`` is called when a client asks the daemon to end. ``desk``: the settings that may change meanwhile. Raises
+    ``InputError`` when ``bind`` cannot be had, or is not loopback and neither has ``tls`` and a token key nor is
+    called ``insecure``; ``StoreLocked`` when another daemon answers in ``datadir``.
     """
-    if not bind.loopback:
-        raise InputError("rpc.bind", f"{bind} is reachable from other machines; only loopback is allowed")
+    desk = desk or Desk()
+    if not bind.loopback and not insecure and (tls is None or not desk.now.keyring.keys):
+        problem = "is reachable from other machines; only loopback is allowed without TLS and a token key"
+        raise InputError("rpc.bind", f"{bind} {problem}")
     tcp = await open_tcp(bind)
     unix = await open_unix(datadir / SOCKET_NAME)
     cookie = Cookie.create(datadir)
-    app = App(node, Dispatcher(node, METHODS, metrics), cookie, metrics, stop)
+    gate = Gate(desk, metrics)
+    dispatcher = Dispatcher(node, METHODS, metrics, gate, services)
+    app = App(node, dispatcher, cookie, metrics, stop, desk=desk, gate=gate, services=services)
     server = Server(app, metrics)
+    local = Door("unix", lambda: MAX_UNIX_CONNECTIONS)
+    others = Door("tcp", lambda: desk.now.connections, not bind.loopback, tls, before=local)
     try:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(server.serve, "tcp", MAX_CONNECTIONS, tcp)
-            nursery.start_soon(server.serve, "unix", MAX_UNIX_CONNECTIONS, [unix])
+            nursery.start_soon(server.serve, local, [unix])
+            nursery.start_soon(server.serve, others, tcp)
             addresses = Addresses(datadir / SOCKET_NAME, tuple(_endpoint(listener) for listener in tcp))
-            log.info("rpc listens", unix=str(addresses.unix), tcp=[str(end) for end in addresses.tcp])
+            log.info("rpc listens", unix=str(addresses.unix), tcp=[str(end) for end in addresses.tcp], tls=bool(tls))
             task_status.started(addresses)
     finally:
         cookie.remove()
         with suppress(OSError):
             (datadir / SOCKET_NAME).unlink()
+
+
+def tls_context(cert: str, key: str) -> ssl.SSLContext | None:
+    """For the PEM files of ``rpc.tls_cert`` and ``rpc.tls_key``; None without them. Raises InputError."""
+    if not cert:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(Path(cert).expanduser(), Path(key).expanduser())
+    except OSError as error:  # SSLError is one
+        raise InputError("rpc.tls_cert", f"{cert} with {key}: {error.strerror or error}") from error
+    return context
 
 
 class Server:
@@ -101,12 +177,11 @@ class Server:
         self._app = app
         self._metrics = metrics
 
-    async def serve(self, name: str, limit: int, listeners: Sequence[trio.SocketListener]) -> None:
-        """Serves ``listeners``, at most ``limit`` connections together, until cancelled."""
-        door = _Door(name, limit)
-        await trio.serve_listeners(partial(self._handle, door), list(listeners))
+    async def serve(self, door: Door, listeners: Sequence[trio.SocketListener]) -> None:
+        """Serves ``listeners`` until cancelled."""
+        await trio.serve_listeners(partial(self._handle, door), [_Paced(door, one) for one in listeners])
 
-    async def _handle(self, door: _Door, stream: trio.SocketStream) -> None:
+    async def _handle(self, door: Door, stream: trio.SocketStream) -> None:
         gauge = self._metrics.rpc_connections.labels(door.name)
         door.inside += 1
         gauge.set(door.inside)
@@ -121,10 +196,11 @@ class Server:
             door.inside -= 1
             gauge.set(door.inside)
 
-    async def _converse(self, door: _Door, stream: trio.SocketStream) -> None:
-        if door.inside > door.limit:
+    async def _converse(self, door: Door, stream: trio.SocketStream) -> None:
+        limit = door.limit()
+        if door.inside > limit:
             self._metrics.rpc_refused.labels("connections").inc()
-            if door.inside <= door.limit + MAX_TURNED_AWAY:
+            if door.inside <= limit + MAX_TURNED_AWAY and door.tls is None:
                 await stream.send_all(_BUSY)
                 await linger(stream)
             return
@@ -133,11 +209,32 @@ class Server:
             self._metrics.rpc_refused.labels("uid").inc()
             log.warning("unix socket: another user was turned away", uid=uid)
             return
-        await Connection(stream, self._app, Peer(door.name, vouched)).run()
+        peer = Peer(door.name, vouched, door.remote, "" if vouched else _caller_address(stream, remote=door.remote))
+        if door.tls is None:
+            await Connection(stream, self._app, peer, door.turn).run()
+        else:
+            await self._converse_tls(door, door.tls, stream, peer)
+
+    async def _converse_tls(self, door: Door, context: ssl.SSLContext, stream: trio.SocketStream, peer: Peer) -> None:
+        secure = trio.SSLStream(stream, context, server_side=True, https_compatible=True)
+        await door.turn()
+        with trio.move_on_after(HANDSHAKE_SECONDS) as patience:
+            await secure.do_handshake()
+        if patience.cancelled_caught:
+            return
+        await Connection(secure, self._app, peer, door.turn).run()
+        with trio.move_on_after(LINGER_SECONDS):  # for the farewell that TLS asks for, to a client that perhaps left
+            await secure.aclose()
+
+
+def _caller_address(stream: trio.SocketStream, *, remote: bool) -> str:
+    """Whom anonymous requests are counted for: an address; on loopback, where all have the same, a connection."""
+    name = stream.socket.getpeername()
+    return str(name[0]) if remote else f"{name[0]}:{name[1]}"
 
 
 async def open_tcp(bind: Endpoint) -> Sequence[trio.SocketListener]:
-    """Listeners on a loopback address. ``InputError`` when it is taken."""
+    """Listeners on an address. ``InputError`` when it is taken."""
     try:
         return await trio.open_tcp_listeners(bind.port, host=bind.host, backlog=BACKLOG)
     except OSError as error:

@@ -163,11 +163,11 @@ def claim(network: Network, peer: str, status: Status) -> ev.PeerTip:
     """A status as the machine hears it: whoever has finalized a header of a period has the update of the one before.
 
     ``earliest_available_slot`` speaks of blocks, and light-client data is kept at least as long. The machine asks for
-    what follows an item that the peer has, hence one less.
+    what follows an item that the peer has, hence one less: -1, as our own tip is after a bootstrap in period 0.
     """
-    period = max(finalized_period(network, status) - 1, 0)
+    period = finalized_period(network, status) - 1
     earliest = period_at(network, status.earliest_available_slot or 0)
-    base = min(max(earliest - 1, 0), period)
+    base = min(earliest - 1, period)
     return ev.PeerTip(peer, Tip(Height(period), Hash32(status.head_root), Work(0)), Height(base))
 
 

@@ -278,7 +278,7 @@ class RestSource:
         if tip != peer.claim and self._listener is not None and trio.current_time() >= peer.rest_until:
             peer.claim = tip
             peer.risen.set()
-            await self._listener.post(ev.PeerTip(peer.name, tip, Height(0)))
+            await self._listener.post(ev.PeerTip(peer.name, tip, Height(-1)))  # also below what begins in period 0
 
     def _compare(self, peer: RestPeer, slot: Slot, root: Root) -> None:
         ours = self._finalized()

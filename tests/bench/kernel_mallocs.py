@@ -10,12 +10,14 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from itertools import repeat
 from pathlib import Path
 
 from native import _kernels as kernels
 from spvnode.bitcoin.packing import GENESIS_CONTEXT, pack_params
 from spvnode.bitcoin.params import BITCOIN
+from tests.bench.filter_data import matcher, scripts
 from tests.bench.kernel_data import branches, mainnet
 
 SOURCE = Path(__file__).with_name("count_malloc.c")
@@ -46,6 +48,7 @@ def _steps() -> dict[str, Callable[[], object]]:
     contexts = iter([bytearray(GENESIS_CONTEXT) for _ in range(3 * CALLS + 1)])  # each call moves one
     params, no_limit = pack_params(BITCOIN), 2**40
     near, far = branches(contiguous=True), branches(contiguous=False)
+    filters = partial(matcher, held=scripts(8_000, 1), wanted=scripts(1_000, 2))
 
     def check() -> object:
         return kernels.check_run_into(params, next(contexts), headers, no_limit, hashes)
@@ -56,6 +59,7 @@ def _steps() -> dict[str, Callable[[], object]]:
         "check_run_into, 2,000": check,
         "verify_branches, 1,024 x 20 anywhere": lambda: kernels.verify_branches(*far),
         "verify_branches, 1,024 x 20 contiguous": lambda: kernels.verify_branches(*near),
+        "gcs_match, 8,000 values x 1,000": filters(kernels.gcs_match),
         "one bytes object, to see the counter count": lambda: kernels.sha256d_pairs(headers[:64]),
     }
 

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from tests.interop.beacon_daemon import BeaconDaemon
 from tests.interop.js_peer import JsPeer, missing
+from tests.interop.recorded import Recorded
 from tests.support.daemons import Daemon, spvnode
 from tests.support.vectors import unpacked
 
@@ -79,3 +81,18 @@ def empty(tmp_path: Path) -> Iterator[Daemon]:
     node = Daemon(tmp_path / "node", "bitcoin")
     yield node
     assert node.stop() == 0
+
+
+@pytest.fixture
+def daemon(tmp_path: Path) -> Iterator[Callable[..., BeaconDaemon]]:
+    """Makes daemons of an Ethereum network, not started; those that run at the end must end well."""
+    nodes: list[BeaconDaemon] = []
+
+    def make(recorded: Recorded, **options: Any) -> BeaconDaemon:
+        nodes.append(BeaconDaemon(tmp_path / f"node-{len(nodes)}", recorded, **options))
+        return nodes[-1]
+
+    yield make
+    for node in nodes:
+        if node.process is not None and node.process.poll() is None:
+            assert node.stop() == 0

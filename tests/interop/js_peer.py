@@ -50,7 +50,9 @@ def until(probe: Callable[[], Any], what: str) -> Any:
 
 class JsPeer:
     """``topics`` are joined at the start. A ``lazy`` peer is in nobody's gossip mesh, a ``quiet`` one sends nothing
-    unasked. It has one ``muxer``, and names gossip messages as the mesh does or (``ids``) the beacon chain."""
+    unasked. It has one ``muxer``, and names gossip messages as the mesh does or (``ids``) the beacon chain. With the
+    ``secret`` (hex) and ``port`` of another it takes its place; a ``beacon`` is a node of that chain (``beacon.mjs``),
+    whose ``preset`` is fixed when its packages are loaded."""
 
     def __init__(
         self,
@@ -62,8 +64,13 @@ class JsPeer:
         quiet: bool = False,
         muxer: str = "yamux",
         ids: str = "mesh",
+        port: int = 0,
+        secret: str = "",
+        beacon: dict[str, Any] | None = None,
+        preset: str = "mainnet",
     ) -> None:
-        options = json.dumps({"key": key, "topics": topics, "lazy": lazy, "quiet": quiet, "muxer": muxer, "ids": ids})
+        given = {"key": key, "topics": topics, "lazy": lazy, "quiet": quiet, "muxer": muxer, "ids": ids}
+        options = json.dumps({**given, "port": port, "secret": secret, "beacon": beacon})
         self._log = log
         with log.open("ab") as stderr:
             self._process = subprocess.Popen(
@@ -71,7 +78,7 @@ class JsPeer:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=stderr,
-                env={**os.environ, "NODE_NO_WARNINGS": "1"},
+                env={**os.environ, "NODE_NO_WARNINGS": "1", "LODESTAR_PRESET": preset},
             )
         known = self.tell("id")
         self.id = str(known["peer"])

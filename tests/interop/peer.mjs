@@ -1,13 +1,13 @@
 // A js-libp2p peer that a test drives: one JSON command a line on stdin, one JSON answer a line on stdout. The
 // argument is JSON: {key: "Ed25519" | "secp256k1", topics: [...], lazy: bool, quiet: bool, muxer: "yamux" | "mplex",
-// ids: "mesh" | "altair"}.
+// ids: "mesh" | "altair", port: number, secret: hex of a secp256k1 key, beacon: see beacon.mjs}.
 import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { createInterface } from 'node:readline'
 import { gossipsub } from '@chainsafe/libp2p-gossipsub'
 import { noise } from '@chainsafe/libp2p-noise'
 import { yamux } from '@chainsafe/libp2p-yamux'
-import { generateKeyPair } from '@libp2p/crypto/keys'
+import { generateKeyPair, privateKeyFromRaw } from '@libp2p/crypto/keys'
 import { identify, identifyPush } from '@libp2p/identify'
 import { mplex } from '@libp2p/mplex'
 import { ping } from '@libp2p/ping'
@@ -36,9 +36,12 @@ const altairId = ({ topic, data }) => {
   return createHash('sha256').update(Buffer.from('01000000', 'hex')).update(length).update(topic).update(data).digest().subarray(0, 20)
 }
 
+const beacon = options.beacon ? new (await import('./beacon.mjs')).Beacon(options.beacon) : null
+const privateKey = options.secret ? privateKeyFromRaw(Buffer.from(options.secret, 'hex')) : await generateKeyPair(options.key)
+
 const node = await createLibp2p({
-  privateKey: await generateKeyPair(options.key),
-  addresses: { listen: ['/ip4/127.0.0.1/tcp/0'] },
+  privateKey,
+  addresses: { listen: [`/ip4/127.0.0.1/tcp/${options.port}`] },
   transports: [tcp()],
   connectionEncrypters: [noise()],
   // A quiet peer sends nothing unasked, so that it is our pings that have to keep its connection.
@@ -50,7 +53,7 @@ const node = await createLibp2p({
     ping: ping(),
     gossip: gossipsub({
       globalSignaturePolicy: 'StrictNoSign',
-      msgIdFn: options.ids === 'altair' ? altairId : meshId,
+      msgIdFn: beacon?.messageId ?? (options.ids === 'altair' ? altairId : meshId),
       allowPublishToZeroTopicPeers: true,
       // A lazy peer lets nobody who dialed it into its mesh: it hears and tells by IHAVE and IWANT only.
       ...(options.lazy ? { D: 0, Dlo: 0, Dhi: 0, Dout: 0, Dscore: 0 } : {})
@@ -176,6 +179,12 @@ const commands = {
     const answer = async ({ stream }) => await byteStream(stream).write(Buffer.from(data, 'base64'))
     await node.handle(protocol, answer, { force: true })
   }
+}
+
+if (beacon) {
+  await beacon.start(node)
+  Object.assign(commands, beacon.commands)
+  commands.read = ({ topic }) => heard.filter((one) => one.topic === topic).map((one) => beacon.read({ topic, data: Buffer.from(one.data, 'base64') }))
 }
 
 async function toEnd (bytes) {

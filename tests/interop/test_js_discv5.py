@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import trio
 
-from p2p.discv5 import Discovery, Enr, parse_enr
+from p2p.discv5 import Discovery, Enr, asking, parse_enr, session
 from p2p.discv5.distance import log_distance
 from p2p.discv5.messages import Pong
 
@@ -25,6 +25,14 @@ pytestmark = pytest.mark.interop
 FORK = bytes.fromhex("8cdad60305000001000a000000000000")
 OTHER_FORK = bytes.fromhex("d2f1997f") + FORK[4:]
 PATIENCE = 30.0
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine their first handshake, in plain JavaScript, can take longer than the protocol's second."""
+    monkeypatch.setattr(asking, "REQUEST_S", 10.0)
+    for name in ("CHALLENGE_LIFE_S", "SENT_LIFE_S", "OPENING_LIFE_S"):
+        monkeypatch.setattr(session, name, 10.0)
 
 
 class JsNode:

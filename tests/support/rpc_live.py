@@ -87,8 +87,8 @@ def parse(reply: bytes) -> tuple[int, dict[str, str], bytes]:
 
 
 @asynccontextmanager
-async def live(datadir: Path, node: SmallNode | None = None) -> AsyncIterator[Live]:
-    """A server in ``datadir``; ended with the context."""
+async def live(datadir: Path, node: SmallNode | None = None, **settings: Any) -> AsyncIterator[Live]:
+    """A server in ``datadir``; ended with the context. ``settings`` as ``serve_rpc`` takes them."""
     node = node or mainnet(20)
     stopped: list[Live] = []
     async with trio.open_nursery() as nursery:
@@ -99,9 +99,11 @@ async def live(datadir: Path, node: SmallNode | None = None) -> AsyncIterator[Li
             bind=Endpoint("127.0.0.1", 0),
             metrics=Metrics(),
             stop=lambda: stopped[0].stopped.set(),
+            **settings,
         )
         server = Live(node, datadir, await nursery.start(serve))
         stopped.append(server)
+        node.url, node.auth = f"http://127.0.0.1:{server.port}", server.auth
         yield server
         nursery.cancel_scope.cancel()
 

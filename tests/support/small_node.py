@@ -10,12 +10,14 @@ from typing import Any
 
 from headers_memory import MemoryHeaders, offer, open_chain
 
+from p2p.bans import BanList
 from spvnode.bitcoin.chain import HeaderChain
 from spvnode.bitcoin.changes import Rejected
 from spvnode.bitcoin.params import NETWORKS
 from spvnode.bitcoin.start import Checkpoint
-from spvnode.errors import InputError
-from spvnode.view import BeaconView, ChainView, Readiness
+from spvnode.errors import InputError, Unavailable
+from spvnode.types import Hash32
+from spvnode.view import BeaconView, BlockFilter, ChainView, PeerControl, Readiness
 
 VECTORS = Path(__file__).resolve().parents[1] / "vectors" / "bitcoin"
 
@@ -42,6 +44,17 @@ class SmallNode:
         for name in networks:
             start = (checkpoints or {}).get(name)
             self.real[name], self.stores[name] = open_chain(NETWORKS[name], start)
+        self.blocks: dict[bytes, bytes] = {}
+        self.filters: dict[bytes, BlockFilter] = {}
+        self.fetched = 0
+        self.url = self.auth = ""
+        """Where ``rpc_live`` serves it over TCP, and with what credentials."""
+        self.bans = BanList()
+        self.peer_controls: list[PeerControl] = []
+        self.known_peers: list[Mapping[str, Any]] = [
+            {"id": "12D3KooWPeer", "addr": "/ip4/127.0.0.1/tcp/1", "inbound": False, "startingheight": 7}
+        ]
+        self.log: list[Mapping[str, Any]] = [{"seq": seq, "kind": "extend"} for seq in range(1, 8)]
         self.not_ready: dict[str, tuple[str, ...]] = {}
 
     @property
@@ -83,17 +96,39 @@ class SmallNode:
         return {"state": "idle", "transitions": {"idle": 1}, "faults": {}}
 
     def peers(self, network: str) -> Sequence[Mapping[str, Any]]:
-        return ({"id": "12D3KooWPeer", "addr": "/ip4/127.0.0.1/tcp/1", "inbound": False, "startingheight": 7},)
+        return self.known_peers
 
     def readiness(self, network: str) -> Readiness:
         reasons = self.not_ready.get(network, ())
         return Readiness(ready=not reasons, reasons=reasons)
 
     def events(self, network: str, cursor: int, limit: int) -> Sequence[Mapping[str, Any]]:
-        return [{"seq": seq, "kind": "extend"} for seq in range(cursor + 1, min(cursor + limit, 7) + 1)]
+        return [event for event in self.log if event["seq"] > cursor][:limit]
+
+    def last_event(self, network: str) -> int:
+        return 7
 
     def freshness(self, network: str) -> Mapping[str, Any]:
         return {"tip_age": 12.5, "last_useful_event_age": None}
+
+    def controls(self, network: str) -> Sequence[PeerControl]:
+        return self.peer_controls
+
+    async def save_bans(self) -> None:
+        job = self.bans.unsaved()
+        if job is not None:
+            job()
+
+    async def fetch_block(self, network: str, block_hash: Hash32) -> bytes:
+        self.fetched += 1
+        if block_hash not in self.blocks:
+            raise Unavailable("asked in vain: btc:127.0.0.1:1 (not-found)")
+        return self.blocks[block_hash]
+
+    async def fetch_filter(self, network: str, block_hash: Hash32) -> BlockFilter:
+        if block_hash not in self.filters:
+            raise Unavailable("no peer that serves it is connected")
+        return self.filters[block_hash]
 
     async def import_headers(self, network: str, headers: bytes) -> Mapping[str, Any]:
         return self.add(network, headers)

@@ -7,6 +7,7 @@ import os
 import random
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -24,10 +25,8 @@ from spvnode.bls_backends import (
     BlsUnavailable,
     default_backend,
     make_backend,
-    multiply,
-    multiply_sum,
-    signed_windows,
 )
+from spvnode.bls_points import multiply, multiply_sum, signed_windows
 from tests.support.eth_vectors import archive, read_yaml, unhex
 
 FAST = ("blspy", "arkworks")
@@ -240,6 +239,49 @@ def test_points_outside_the_subgroup_are_refused(backend: Backend) -> None:
     assert Verifier(backend).verify(replace(item, signature=signature)) is BlsReason.SIGNATURE_ENCODING
 
 
+def test_what_missing_keys_leave_is_checked_for_the_subgroup(backend: Backend) -> None:
+    """Lazily, no key is checked by itself; a sum outside the subgroup shows that one of them was bad."""
+    signers = Signers(1, backend)
+    key = not_in_subgroup("deserialization_G1")
+    missing_first = replace(signers.sign(b"m" * 32, 2**SIZE - 2), pubkeys=key + signers.pubkeys[48:])
+    assert Verifier(backend).verify(missing_first, lazy=True) is BlsReason.COMMITTEE_KEY
+    first_alone = replace(signers.sign(b"m" * 32, 1), pubkeys=key + signers.pubkeys[48:])
+    assert Verifier(backend).verify(first_alone, lazy=True) is BlsReason.COMMITTEE_KEY
+    bad_aggregate = replace(signers.sign(b"m" * 32, 2**SIZE - 2), aggregate_pubkey=key)
+    assert Verifier(backend).verify(bad_aggregate, lazy=True) is BlsReason.COMMITTEE_KEY
+
+
+def test_keys_that_were_taken_unchecked_do_not_count_as_checked(backend: Backend) -> None:
+    signers = Signers(1, backend)
+    pubkeys = not_in_subgroup("deserialization_G1") + signers.pubkeys[48:]
+    committee = Committee(pubkeys, signers.aggregate, backend)
+    assert committee.participants_key((2**SIZE - 2).to_bytes(SIZE // 8, "little"), lazy=True) is BlsReason.COMMITTEE_KEY
+    assert committee.decode() is BlsReason.COMMITTEE_KEY
+    assert committee.dump() is None
+
+
+def test_lazily_and_wholly_decoded_committees_give_one_key(backend: Backend) -> None:
+    signers = Signers(1, backend)
+    rng = random.Random(3)
+    whole = Committee(signers.pubkeys, signers.aggregate, backend)
+    for _ in range(8):
+        bits = (rng.getrandbits(SIZE) | 1 << rng.randrange(SIZE)).to_bytes(SIZE // 8, "little")
+        lazily = Committee(signers.pubkeys, signers.aggregate, backend).participants_key(bits, lazy=True)
+        assert backend.encode(lazily) == backend.encode(whole.participants_key(bits))
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+def test_unchecked_keys_are_points_of_the_curve(name: str) -> None:
+    backend = make_backend(name)
+    outside = not_in_subgroup("deserialization_G1")
+    good = backend.encode(backend.public_key(7))
+    points = backend.decode_g1_unchecked([good, outside])
+    assert points is not None
+    assert [backend.encode(point) for point in points] == [good, outside]
+    for bad in (INFINITY_KEY, b"\xe0" + bytes(47), bytes(48), b"\xff" * 48, good[:-1], b"", good + b"\0"):
+        assert backend.decode_g1_unchecked([good, bad]) is None, bad.hex()
+
+
 def test_an_aggregate_that_is_not_the_sum_is_refused(backend: Backend) -> None:
     item = replace(Signers(1, backend).sign(b"m" * 32), aggregate_pubkey=Signers(2, backend).aggregate)
     assert Verifier(backend).verify(item) is BlsReason.COMMITTEE_AGGREGATE
@@ -260,7 +302,7 @@ def batch_of(backend: Backend, count: int) -> list[SignatureSet]:
     return [committees[n % 3].sign(bytes([n]) * 32, rng.getrandbits(SIZE) | 1) for n in range(count)]
 
 
-@pytest.mark.parametrize("count", [0, 1, 2, 7, 16, bls.MAX_BATCH])
+@pytest.mark.parametrize("count", [0, 1, 2, 7, bls.PART, bls.PART + 1, bls.MAX_BATCH])
 @pytest.mark.parametrize("lazy", [False, True])
 def test_a_batch_of_good_signatures(backend: Backend, count: int, lazy: bool) -> None:
     assert Verifier(backend).verify_batch(batch_of(backend, count), lazy=lazy) == [None] * count
@@ -278,6 +320,46 @@ def test_a_batch_names_the_culprit(backend: Backend, place: int) -> None:
     items[place] = replace(items[place], message=b"other" + bytes(27))
     answers = Verifier(backend).verify_batch(items)
     assert answers == [BlsReason.SIGNATURE if n == place else None for n in range(16)]
+
+
+@pytest.mark.parametrize("places", [{0}, {24}, {63}, {3, 40}, {21, 22, 44}])
+def test_a_batch_of_several_parts_names_the_culprits(places: set[int]) -> None:
+    backend = make_backend("blspy")
+    items = batch_of(backend, bls.MAX_BATCH)
+    for place in places:
+        items[place] = replace(items[place], message=b"other" + bytes(27))
+    answers = Verifier(backend).verify_batch(items)
+    assert {place for place, answer in enumerate(answers) if answer is BlsReason.SIGNATURE} == places
+    assert sum(answer is None for answer in answers) == bls.MAX_BATCH - len(places)
+
+
+def test_what_goes_wrong_in_another_thread_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = make_backend("blspy")
+    verifier, items = Verifier(backend), batch_of(backend, bls.MAX_BATCH)
+
+    class Broken(type(backend)):  # type: ignore[misc]
+        def pairing_check(self, keys: Any, messages: Any, signature: Any) -> bool:
+            raise MemoryError("no room")
+
+    monkeypatch.setattr(verifier, "backend", Broken())
+    with pytest.raises(MemoryError, match="no room"):
+        verifier.verify_batch(items)
+
+
+def test_a_batch_has_few_threads_and_leaves_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = make_backend("blspy")
+    verifier, items = Verifier(backend), batch_of(backend, bls.MAX_BATCH)
+    names = set()
+
+    class Watched(type(backend)):  # type: ignore[misc]
+        def pairing_check(self, keys: Any, messages: Any, signature: Any) -> bool:
+            names.add(threading.current_thread().name)
+            return bool(super().pairing_check(keys, messages, signature))
+
+    monkeypatch.setattr(verifier, "backend", Watched())
+    assert verifier.verify_batch(items) == [None] * bls.MAX_BATCH
+    assert 1 <= len(names) <= bls.PAIRING_THREADS
+    assert not names & {thread.name for thread in threading.enumerate()}
 
 
 def test_a_batch_reports_each_fault_as_its_own(backend: Backend) -> None:

@@ -6,13 +6,15 @@ from typing import Any
 
 from spvnode.ethereum.containers import BeaconBlockHeader, beacon_root
 from spvnode.inputs import shown
-from spvnode.rpc.beacon_api.call import ApiError, Call, data_reply, hex_of, parse_number
+from spvnode.rpc.beacon_api.call import ApiError, Call, data_reply, data_route, hex_of, parse_number
 from spvnode.rpc.beacon_api.data import header_json
 from spvnode.rpc.beacon_api.light_client import parse_root
 from spvnode.rpc.response import Response
+from spvnode.rpc.route import about
 from spvnode.view import BeaconView
 
 
+@about(data_route())
 def genesis(call: Call) -> Response:
     """Time, validators root and fork version."""
     network = call.chain.params
@@ -25,6 +27,16 @@ def genesis(call: Call) -> Response:
     )
 
 
+@about(
+    data_route(
+        path={
+            "block_id": {
+                "type": "string",
+                "pattern": "^(head|finalized|genesis|justified|[0-9]{1,19}|0x[0-9a-fA-F]{64})$",
+            }
+        }
+    )
+)
 def header(call: Call) -> Response:
     """``finalized``, ``head`` (the optimistic header), or by slot or root one of the few headers that are held.
 
@@ -64,6 +76,7 @@ def _held(chain: BeaconView) -> list[BeaconBlockHeader]:
     return [chain.finalized.beacon, chain.optimistic.beacon, chain.bootstrap.header.beacon]
 
 
+@about(data_route())
 def finality_checkpoints(call: Call) -> Response:
     """The finalized checkpoint in the state of ``head``. The justified ones are left out: no light-client data proves
     them, and of the finalized block's own state it proves nothing of the kind."""

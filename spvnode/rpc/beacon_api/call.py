@@ -13,8 +13,18 @@ from spvnode.errors import SpvnodeError
 from spvnode.inputs import shown
 from spvnode.rpc.beacon_api.accept import preferred
 from spvnode.rpc.response import JSON, SSZ, Response
+from spvnode.rpc.route import About, Query, Schema
 from spvnode.view import BeaconView, NodeView
 
+ERROR: Schema = {
+    "type": "object",
+    "required": ["code", "message"],
+    "properties": {"code": {"type": "integer"}, "message": {"type": "string"}},
+}
+"""The Beacon API's error body."""
+ERRORS: dict[int, Schema | None] = {400: ERROR, 404: ERROR, 405: ERROR, 503: ERROR}
+"""What any route may answer besides."""
+DATA: Schema = {"type": "object", "required": ["data"]}
 MAX_U64 = 2**64 - 1
 """Slots and periods are 64-bit numbers."""
 _NUMBER = re.compile(r"[0-9]{1,20}\Z")
@@ -61,6 +71,11 @@ class Call:
         if kind is None:
             raise ApiError(406, f"Accept: {JSON.decode()} and {SSZ.decode()} are to be had")
         return kind == SSZ
+
+
+def data_route(*query: Query, path: dict[str, Schema] | None = None) -> About:
+    """A route that answers ``{"data": ...}``."""
+    return About(replies={JSON: DATA}, query=query, path=path or {}, errors=ERRORS)
 
 
 def parse_number(text: str, name: str) -> int:

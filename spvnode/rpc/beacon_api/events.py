@@ -8,9 +8,10 @@ import trio
 
 from spvnode.ethereum.records import Kept
 from spvnode.inputs import shown
-from spvnode.rpc.beacon_api.call import ApiError, Call
+from spvnode.rpc.beacon_api.call import ERRORS, ApiError, Call
 from spvnode.rpc.beacon_api.data import as_json
 from spvnode.rpc.response import EVENTS, Response
+from spvnode.rpc.route import STRING, About, Query, about
 from spvnode.view import BeaconView, NodeView
 
 FINALITY, OPTIMISTIC = "light_client_finality_update", "light_client_optimistic_update"
@@ -31,6 +32,13 @@ class Events:
     def __init__(self) -> None:
         self.subscribers = 0
 
+    @about(
+        About(
+            replies={EVENTS: STRING},
+            query=(Query("topics", {"enum": list(TOPICS)}, required=True),),
+            errors=ERRORS,
+        )
+    )
     def answer(self, call: Call) -> Response:
         """Server-sent events without end, by ``topics``: ``light_client_finality_update``,
         ``light_client_optimistic_update``. Each tells a newest update that has changed; one that a later one has

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 
 import trio
 
 from spvnode.ethereum.records import Kept
 from spvnode.inputs import shown
-from spvnode.rpc.beacon_api.call import ApiError, Call
+from spvnode.rpc.beacon_api.call import ERROR, ERRORS, ApiError, Call
 from spvnode.rpc.beacon_api.data import as_chunk, as_json, as_ssz, version_of
 from spvnode.rpc.response import JSON, SSZ, Response
+from spvnode.rpc.route import BINARY, ROOT, UINT64, About, Query, Schema, about
 from spvnode.types import Hash32
 
 MAX_REQUEST_LIGHT_CLIENT_UPDATES = 128
 """Updates in one answer (consensus-specs ``altair/light-client/p2p-interface.md``): a client asks again for more."""
+_VERSIONED: Schema = {"type": "object", "required": ["version", "data"]}
+_ERRORS = {**ERRORS, 406: ERROR}
+_ONE = About(replies={JSON: _VERSIONED, SSZ: BINARY}, errors=_ERRORS)
 _ROOT = re.compile(r"0x[0-9a-fA-F]{64}\Z")
 
 
+@about(replace(_ONE, path={"block_root": ROOT}))
 def bootstrap(call: Call) -> Response:
     """Of the block root in the path."""
     root = parse_root(call.path["block_root"], "block_root")
@@ -28,11 +34,13 @@ def bootstrap(call: Call) -> Response:
     return _one(call, found)
 
 
+@about(_ONE)
 def finality_update(call: Call) -> Response:
     """The newest."""
     return _one(call, call.chain.finality_update)
 
 
+@about(_ONE)
 def optimistic_update(call: Call) -> Response:
     """The newest."""
     return _one(call, call.chain.optimistic_update)
@@ -48,6 +56,13 @@ def _one(call: Call, value: Kept | None) -> Response:
     return Response(200, as_json(network, value), JSON, version)
 
 
+@about(
+    About(
+        replies={JSON: {"type": "array", "items": _VERSIONED}, SSZ: BINARY},
+        query=(Query("start_period", UINT64, required=True), Query("count", UINT64, required=True)),
+        errors=_ERRORS,
+    )
+)
 def updates(call: Call) -> Response:
     """Best updates by period, from ``start_period`` to the first that is not held; an empty list is an answer too."""
     start = call.number("start_period")

@@ -10,9 +10,10 @@ from typing import Any
 from spvnode.ethereum.forks import Fork
 from spvnode.ethereum.networks import Network
 from spvnode.ethereum.presets import MIN_SYNC_COMMITTEE_PARTICIPANTS
-from spvnode.rpc.beacon_api.call import ApiError, Call, data_reply, hex_of
+from spvnode.rpc.beacon_api.call import ERRORS, ApiError, Call, data_reply, data_route, hex_of
 from spvnode.rpc.beacon_api.light_client import MAX_REQUEST_LIGHT_CLIENT_UPDATES
 from spvnode.rpc.response import JSON, Response
+from spvnode.rpc.route import ANY_STATUS, NO_BODY, STRING, About, Query, about
 
 CHAIN_IDS: Mapping[str, int] = MappingProxyType({"ethereum": 1, "sepolia": 11_155_111, "hoodi": 560_048})
 """``DEPOSIT_CHAIN_ID`` of the public networks (their config.yaml): clients tell networks apart by it."""
@@ -22,6 +23,7 @@ HEALTHY, SYNCING, NOT_BEGUN = 200, 206, 503
 """What ``health`` answers, by the Beacon API. Load balancers look at nothing else."""
 
 
+@about(data_route())
 def spec(call: Call) -> Response:
     """The constants that we know: a light client's, under the specs' names."""
     network = call.chain.params
@@ -60,6 +62,7 @@ def _fork_values(network: Network) -> dict[str, Any]:
     return values
 
 
+@about(data_route())
 def fork_schedule(call: Call) -> Response:
     """Every scheduled fork, the first with itself before it."""
     forks = call.chain.params.schedule.forks
@@ -75,11 +78,13 @@ def fork_schedule(call: Call) -> Response:
     )
 
 
+@about(data_route())
 def version(call: Call) -> Response:
     """Of this program."""
     return data_reply({"version": f"spvnode/{call.node.version}"})
 
 
+@about(data_route())
 def syncing(call: Call) -> Response:
     """How far the optimistic header is behind the clock. ``is_syncing`` is the contrary of /readyz; blocks are never
     executed here, which is what ``is_optimistic`` and ``el_offline`` say."""
@@ -97,6 +102,13 @@ def syncing(call: Call) -> Response:
     )
 
 
+@about(
+    About(
+        replies={},
+        query=(Query("syncing_status", {"type": "string", "pattern": "^[2-5][0-9]{2}$"}),),
+        errors={**ERRORS, 206: NO_BODY, 503: NO_BODY, ANY_STATUS: NO_BODY},
+    )
+)
 def health(call: Call) -> Response:
     """200 when ready, 206 (or ``syncing_status``) when not, 503 before the network has begun. No body."""
     syncing_status = call.number("syncing_status") if "syncing_status" in call.query else SYNCING
@@ -108,6 +120,7 @@ def health(call: Call) -> Response:
     return Response(HEALTHY if ready else syncing_status, kind=JSON)
 
 
+@about(data_route())
 def identity(call: Call) -> Response:
     """``peer_id`` and addresses; ``enr`` where discovery runs."""
     found = call.node.sync_info(call.network)
@@ -118,6 +131,7 @@ def identity(call: Call) -> Response:
     )
 
 
+@about(data_route(Query("state", STRING), Query("direction", STRING)))
 def peers(call: Call) -> Response:
     """Those that are connected; nobody else is listed. ``state`` and ``direction`` select."""
     states, directions = call.query.get("state", ()), call.query.get("direction", ())
@@ -131,6 +145,7 @@ def peers(call: Call) -> Response:
     return data_reply(chosen, meta={"count": len(chosen)})
 
 
+@about(data_route())
 def peer_count(call: Call) -> Response:
     """By state."""
     count = str(len(call.node.peers(call.network)))

@@ -14,7 +14,7 @@ from spvnode.errors import InputError
 from spvnode.inputs import parse_hash, parse_height_or_hash
 from spvnode.rpc.errors import Code, RpcError
 from spvnode.rpc.registry import Context, is_beacon
-from spvnode.types import Hash32, Height, Work, hash_hex
+from spvnode.types import HEADER_SIZE, Hash32, Height, Work, hash_hex
 from spvnode.view import BeaconView, ChainView
 
 
@@ -101,26 +101,52 @@ def chainwork(chain: ChainView, place: Place) -> Work:
 
 def describe_header(chain: ChainView, place: Place) -> dict[str, Any]:
     """The verbose reply of ``getblockheader``, field for field as Core 28.1 gives it for a header without block."""
-    header, height = place.header, place.height
+    confirmations = chain.tip_height - place.height + 1 if place.active else -1
+    follows = place.active and place.height < chain.tip_height
+    next_hash = chain.block_hash(Height(place.height + 1)) if follows else None
+    return _header_json(place, confirmations, median_time(chain, place), chainwork(chain, place), next_hash)
+
+
+def describe_run(chain: ChainView, start: Height, count: int) -> Iterator[dict[str, Any]]:
+    """The same for up to ``count`` headers of the main chain from ``start``, without looking up for each what the one
+    before has told."""
+    count = min(count, chain.tip_height - start + 1)
+    first = max(chain.base, start - MEDIAN_TIME_SPAN + 1)
+    raw = chain.headers(Height(first), start - first + count + 1)
+    run = [Header(raw[at : at + HEADER_SIZE]) for at in range(0, len(raw), HEADER_SIZE)]
+    work = chain.chainwork(start)
+    for at in range(start - first, start - first + count):
+        place = Place(Height(first + at), run[at], active=True)
+        if place.height > start:
+            work = Work(work + block_proof(run[at].bits))
+        times = [header.time for header in run[max(0, at - MEDIAN_TIME_SPAN + 1) : at + 1]]
+        next_hash = run[at + 1].hash if at + 1 < len(run) else None
+        yield _header_json(place, chain.tip_height - place.height + 1, median_time_past(times), work, next_hash)
+
+
+def _header_json(
+    place: Place, confirmations: int, mediantime: int, work: Work, next_hash: Hash32 | None
+) -> dict[str, Any]:
+    header = place.header
     reply: dict[str, Any] = {
         "hash": hash_hex(header.hash),
-        "confirmations": chain.tip_height - height + 1 if place.active else -1,
-        "height": height,
+        "confirmations": confirmations,
+        "height": place.height,
         "version": header.version,
         "versionHex": f"{header.version & 0xFFFFFFFF:08x}",
         "merkleroot": hash_hex(header.merkle_root),
         "time": header.time,
-        "mediantime": median_time(chain, place),
+        "mediantime": mediantime,
         "nonce": header.nonce,
         "bits": f"{header.bits:08x}",
         "difficulty": difficulty(header.bits),
-        "chainwork": work_hex(chainwork(chain, place)),
+        "chainwork": work_hex(work),
         "nTx": 0,
     }
-    if height > 0:
+    if place.height > 0:
         reply["previousblockhash"] = hash_hex(header.prev_hash)
-    if place.active and height < chain.tip_height:
-        reply["nextblockhash"] = hash_hex(chain.block_hash(Height(height + 1)))
+    if next_hash is not None:
+        reply["nextblockhash"] = hash_hex(next_hash)
     return reply
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from msgspec import Meta, Struct
 
 from spvnode.inputs import shown
+from spvnode.rpc.documents import openrpc
 from spvnode.rpc.errors import Code, RpcError
 from spvnode.rpc.limits import MAX_METHOD_NAME
 from spvnode.rpc.registry import Context, Method, NoParams, describe
@@ -32,6 +33,11 @@ def get_node_info(context: Context, params: NoParams) -> dict[str, Any]:
     }
 
 
+def discover(context: Context, params: NoParams) -> dict[str, Any]:
+    """An OpenRPC document of all methods, derived from their table; also at ``GET /openrpc.json``."""
+    return openrpc(context.methods, context.node.version)
+
+
 def uptime(context: Context, params: NoParams) -> int:
     """Seconds since the daemon started."""
     return max(0, int(context.node.now() - context.node.started_at))
@@ -41,6 +47,13 @@ def stop(context: Context, params: NoParams) -> str:
     """A farewell; the daemon ends once the reply is sent."""
     context.stop()
     return "spvnode stopping"
+
+
+async def reload(context: Context, params: NoParams) -> dict[str, Any]:
+    """Reads the configuration, the keys of tokens and the revocation list again, as SIGHUP does. ``applied``: the keys
+    that changed and were taken; ``restart``: those that wait for one. Error -8 names what does not hold, and nothing
+    has changed."""
+    return dict(await context.services.reload())
 
 
 def help_text(context: Context, params: Help) -> str:

@@ -65,7 +65,7 @@ def get_header_proof(context: Context, params: GetHeaderProof) -> dict[str, Any]
     ``bundle``: the same as JSON, each enough for ``spvnode verify``; ``freshness`` and ``start``."""
     chain = context.chain(params.network)
     height = find_active(chain, params.block, "block")
-    cp_height = chain.tip_height if params.cp_height is None else _cp_height(chain, params.cp_height, height)
+    cp_height = find_cp_height(chain, params.cp_height, height)
     raw = chain.bundle(height, cp_height, made_at=int(context.node.now()))
     bundle = decode(raw)
     return {
@@ -80,7 +80,10 @@ def get_header_proof(context: Context, params: GetHeaderProof) -> dict[str, Any]
     }
 
 
-def _cp_height(chain: ChainView, cp_height: int, height: Height) -> Height:
+def find_cp_height(chain: ChainView, cp_height: int | None, height: Height) -> Height:
+    """The height that a tree over ``height`` ends at, by default the tip's. InputError."""
+    if cp_height is None:
+        return chain.tip_height
     if cp_height < height:
         raise InputError("cp_height", f"{cp_height} is below the block's height {height}")
     if cp_height > chain.tip_height:
@@ -104,7 +107,7 @@ async def verify_header_proof(context: Context, params: VerifyHeaderProof) -> di
     chain = context.node.chains.get(network)
     matches = None if chain is None else _root_matches(chain, verdict.fields)
     if matches:
-        verdict = check(trusted_root=verdict.fields["root"])
+        verdict = check(trusted_root=verdict.fields.get("root", verdict.fields.get("new_root")))
     return _judgement(verdict) | {
         "root_matches": matches,
         "in_active_chain": None if chain is None else _in_active_chain(chain, verdict.fields),
@@ -140,19 +143,20 @@ def _judgement(verdict: AnyVerdict) -> dict[str, Any]:
 
 def _root_matches(chain: ChainView, fields: Mapping[str, Any]) -> bool | None:
     """Whether this node's own tree over the same range has the same root; None where it has no such tree."""
-    cp_height: int = fields["cp_height"]
-    claimed: str = fields["root"]
+    cp_height: int = fields.get("cp_height", fields.get("new_height"))
+    claimed: str = fields.get("root", fields.get("new_root"))
     if chain.range_start != fields["range_start"] or not chain.base <= cp_height <= chain.tip_height:
         return None
     return hash_hex(chain.root(Height(cp_height))) == claimed
 
 
 def _in_active_chain(chain: ChainView, fields: Mapping[str, Any]) -> bool | None:
-    height: int = fields["height"]
-    claimed: str = fields["hash"]
-    if not chain.base <= height <= chain.tip_height:
+    """Of every block that the proof names by its hash; None where this node does not reach that far."""
+    places = (("height", "hash"), ("old_height", "old_hash"), ("new_height", "new_hash"), ("cp_height", "tip_hash"))
+    named = {fields[height]: fields[block] for height, block in places if height in fields and block in fields}
+    if not all(chain.base <= height <= chain.tip_height for height in named):
         return None
-    return hash_hex(chain.block_hash(Height(height))) == claimed
+    return all(hash_hex(chain.block_hash(Height(height))) == block for height, block in named.items())
 
 
 def get_sync_info(context: Context, params: OfChain) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from spvnode.store.events import MAX_INLINE_HASHES, Event, EventKind
 from spvnode.store.headers import HeaderStore
 from spvnode.store.memory import MemoryEngine
 from spvnode.store.schema import StartRecord
-from spvnode.types import Hash32, Height
+from spvnode.types import Hash32, Height, Work
 from tests.support.easy_chain import EASY, easy_chain, easy_fork
 from tests.support.presync_runs import NOW
 
@@ -131,3 +131,41 @@ def test_a_branch_that_cannot_be_kept_is_nobodys_fault() -> None:
     check_chain(chain, ours)
     assert take(chain, branch) is Outcome.REORGANIZES
     check_chain(chain, ours[: BELOW * 80] + branch)
+
+
+@pytest.mark.parametrize("depth", [60_000, 100_000])
+def test_a_proven_chain_is_followed_in_pieces_at_any_depth(depth: int) -> None:
+    """It becomes the main chain before all of it is here, once side branches cannot hold it."""
+    ours = easy_chain(BELOW + depth)
+    branch = easy_fork(ours, BELOW, depth + 1, seed=5)
+    chain, store, _ = filled(ours)
+    seq = store.events()[-1].seq
+    chain.headers.vouch(Height(BELOW), Work(BELOW + depth + 2))
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        outcomes = [take(chain, branch[at : at + RUN_ITEMS * 80]) for at in range(0, len(branch), RUN_ITEMS * 80)]
+        peak = tracemalloc.get_traced_memory()[1] - before
+    finally:
+        tracemalloc.stop()
+    assert outcomes[:6] == [Outcome.FORK] * 5 + [Outcome.REORGANIZES]
+    assert set(outcomes[6:]) == {Outcome.EXTENDS}
+    check_chain(chain, ours[: BELOW * 80] + branch)
+    assert chain.headers.branches() == []
+    moved = [event for event in store.events(seq) if event.kind is EventKind.REORG]
+    assert [(event.fork_height, event.undo_count) for event in moved] == [(BELOW, depth)]
+    assert peak < 10 * 112 * depth + 1_000_000
+
+
+def test_a_proof_counts_once_and_for_its_fork_only() -> None:
+    depth = Limits().side_headers + RUN_ITEMS
+    ours = easy_chain(BELOW + depth)
+    branch, other = (easy_fork(ours, BELOW, depth + 1, seed=seed) for seed in (6, 7))
+    chain, _, _ = filled(ours)
+    chain.headers.vouch(Height(BELOW - 1), Work(10**9))
+    chain.headers.vouch(Height(BELOW), Work(BELOW + depth + 1))  # just what ours has
+    pieces = range(0, len(branch), RUN_ITEMS * 80)
+    assert [take(chain, branch[at : at + RUN_ITEMS * 80]) for at in pieces][5] is Outcome.REJECTED
+    chain.headers.vouch(Height(BELOW), Work(10**9))
+    assert take(chain, branch[5 * RUN_ITEMS * 80 : 6 * RUN_ITEMS * 80]) is Outcome.REORGANIZES
+    assert [take(chain, other[at : at + RUN_ITEMS * 80]) for at in pieces][5] is not Outcome.FORK

@@ -23,6 +23,7 @@ from merkle.ssz import (
     is_valid_normalized_merkle_branch,
     merkleize,
     merkleize_progressive,
+    mix_in,
     normalize_merkle_branch,
     progressive_branch,
     progressive_gindex,
@@ -359,3 +360,12 @@ def test_json_that_is_no_value_is_refused_by_name(kind: SszType, data: Any, fiel
 
 def test_json_reads_bare_numbers_and_ignores_what_it_does_not_know() -> None:
     assert from_json(INNER, {"a": 7, "b": "0xAb", "new": []}) == SimpleNamespace(a=7, b=b"\xab")
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 8, 12, 20, 31, 33, 40, 48, 64, 65, 72, 96, 100])
+@pytest.mark.parametrize("count", [0, 1, 2, 5])
+def test_rows_of_any_width_hash_as_their_elements_do(size: int, count: int) -> None:
+    kind = List(ByteVector(size), 8)
+    rows = [bytes((7 * row + column) % 256 for column in range(size)) for row in range(count)]
+    leaves = b"".join(kind.element.hash_tree_root(row) for row in rows)
+    assert kind.hash_tree_root(b"".join(rows)) == mix_in(merkleize(leaves, 3), count)

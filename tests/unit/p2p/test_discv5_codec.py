@@ -9,7 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from p2p.discv5 import messages, packet
-from p2p.discv5.distance import MAX_DISTANCE, distances_to_ask, log_distance
+from p2p.discv5.distance import (
+    FIRST_DISTANCES,
+    MAX_DISTANCE,
+    MAX_REQUESTS_OF_ONE,
+    MORE_DISTANCES,
+    distances_to_ask,
+    log_distance,
+)
 from p2p.discv5.enr import MAX_ENR
 from p2p.discv5.messages import (
     MAX_DISTANCES,
@@ -123,6 +130,8 @@ def test_packets_are_read_by_their_recipient_only() -> None:
 def test_a_challenge_is_the_smallest_packet_and_what_asks_for_it_is_larger() -> None:
     challenge, _ = packet.whoareyou(ID, IV, NONCE, bytes(16), 1)
     assert len(challenge) == MIN_PACKET
+    with pytest.raises(PacketError):
+        packet.decode(challenge + b"\0", ID)
     shortest = packet.random_packet(ID, OTHER, IV, NONCE, b"")
     assert isinstance(packet.decode(shortest, ID), packet.Ordinary)
     assert len(shortest) > len(challenge)
@@ -183,16 +192,29 @@ def test_any_fields_are_a_message_or_a_message_error(kind: int, fields: bytes) -
 
 
 @given(st.binary(min_size=32, max_size=32), st.binary(min_size=32, max_size=32))
-def test_the_distances_to_ask_are_three_and_begin_with_the_targets(one: bytes, target: bytes) -> None:
-    asked = distances_to_ask(one, target)
-    assert len(set(asked)) == 3
-    assert all(1 <= distance <= MAX_DISTANCE for distance in asked)
-    assert asked[0] == (log_distance(one, target) or 1)
+def test_the_distances_to_ask_begin_with_the_targets_and_lie_around_it(one: bytes, target: bytes) -> None:
+    requests = distances_to_ask(one, target)
+    asked = [level for distances in requests for level in distances]
+    exact = log_distance(one, target) or 1
+    assert [len(distances) for distances in requests] == [FIRST_DISTANCES] + [MORE_DISTANCES] * (
+        MAX_REQUESTS_OF_ONE - 1
+    )
+    assert asked[0] == exact
+    assert set(asked) <= set(range(1, MAX_DISTANCE + 1))
+    assert max(asked) - min(asked) == len(set(asked)) - 1 == len(asked) - 1
+    assert sorted(asked, key=lambda level: abs(level - exact)) == asked
 
 
 @pytest.mark.parametrize(
-    ("bit", "asked"), [(0, (1, 2, 3)), (1, (2, 3, 1)), (254, (255, 256, 254)), (255, (256, 255, 254))]
+    ("bit", "first", "second"),
+    [
+        (0, (1, 2, 3), (4, 5, 6, 7, 8)),
+        (1, (2, 3, 1), (4, 5, 6, 7, 8)),
+        (99, (100, 101, 99), (102, 98, 103, 97, 104)),
+        (254, (255, 256, 254), (253, 252, 251, 250, 249)),
+        (255, (256, 255, 254), (253, 252, 251, 250, 249)),
+    ],
 )
-def test_the_distances_at_the_ends(bit: int, asked: tuple[int, int, int]) -> None:
-    assert distances_to_ask(bytes(32), (1 << bit).to_bytes(32, "big")) == asked
-    assert distances_to_ask(ID, ID) == (1, 2, 3)
+def test_the_distances_at_the_ends(bit: int, first: tuple[int, ...], second: tuple[int, ...]) -> None:
+    assert distances_to_ask(bytes(32), (1 << bit).to_bytes(32, "big"))[:2] == [first, second]
+    assert distances_to_ask(ID, ID)[0] == (1, 2, 3)

@@ -60,7 +60,7 @@ def with_prefix(own: bytes, level: int, first: int) -> Enr:
 
 @pytest.mark.usefixtures("still")
 def test_an_endless_answer_is_cut_and_ends() -> None:
-    """A hundred NODES packets that announce more than there may be, each of a record that was asked for."""
+    """A hundred records that were asked for, in packets that announce more than there may be."""
 
     async def main() -> None:
         async with RawNode.up(50) as raw, running(1) as node, trio.open_nursery() as nursery:
@@ -73,11 +73,12 @@ def test_an_endless_answer_is_cut_and_ends() -> None:
             request = await raw.hear()
             assert isinstance(request, FindNode)
             fits = [n for n in range(300, 500) if log_distance(raw.enr.node_id, record(n).node_id) in request.distances]
-            for n in fits[:100]:
-                await raw.say(node.own, Nodes(request.request_id, 1 << 60, (record(n).encoded,)))
+            for at in range(0, 98, 7):
+                told = tuple(record(n).encoded for n in fits[at : at + 7])
+                await raw.say(node.own, Nodes(request.request_id, 1 << 60, told))
             await until(lambda: bool(answer))
             assert isinstance(answer[0], list)
-            assert 0 < len(answer[0]) <= MAX_RECORDS
+            assert len(answer[0]) == MAX_RECORDS
             assert node.statistics().packets_read <= 1 + MAX_ANSWER_PACKETS + MACHINE_BURST
 
     trio.run(main)
@@ -85,7 +86,7 @@ def test_an_endless_answer_is_cut_and_ends() -> None:
 
 @pytest.mark.usefixtures("still")
 def test_an_answer_of_nothing_ends_with_the_most_packets_it_may_have(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(asking, "REQUEST_S", PATIENCE)
+    monkeypatch.setattr(asking, "REQUEST_S", 3 * PATIENCE)
 
     async def main() -> None:
         async with RawNode.up(50) as raw, running(1) as node, trio.open_nursery() as nursery:
@@ -188,8 +189,17 @@ def test_a_swarm_in_one_network_gets_few_places_and_hides_nobody(monkeypatch: py
 
 
 @pytest.mark.usefixtures("still")
-def test_what_is_told_does_not_make_us_knock_at_services() -> None:
+def test_what_is_told_does_not_make_us_knock_at_services(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nodes at ports below 1025 are not asked anything, nor are we ourselves."""
+    sent: list[Endpoint] = []
+    send = UdpSocket.send
+
+    async def noted(self: UdpSocket, data: bytes, to: Endpoint) -> None:
+        sent.append(to)
+        await send(self, data, to)
+
+    monkeypatch.setattr(UdpSocket, "send", noted)
+    monkeypatch.setattr(asking, "REQUEST_S", 0.2)
 
     async def main() -> None:
         async with RawNode.up(50) as raw, running(1, [raw.enr]) as node, trio.open_nursery() as nursery:
@@ -201,12 +211,27 @@ def test_what_is_told_does_not_make_us_knock_at_services() -> None:
             nursery.start_soon(look)
             request = await raw.hear()
             assert isinstance(request, FindNode)
-            hosts = [(n, record(n, "127.0.0.1", 53)) for n in range(300, 400)]
-            told = [one.encoded for _, one in hosts if log_distance(raw.enr.node_id, one.node_id) in request.distances]
-            assert told
-            await raw.say(node.own, Nodes(request.request_id, 1, (*told[:3], node.own.encoded)))
+            records = [record(n, "127.0.0.1", (53, 1_024, 1_025)[n % 3]) for n in range(300, 330)]
+            told = [one for one in records if log_distance(raw.enr.node_id, one.node_id) in request.distances]
+            for at in range(0, 9, 3):
+                await raw.say(node.own, Nodes(request.request_id, 4, tuple(one.encoded for one in told[at : at + 3])))
+            await raw.say(node.own, Nodes(request.request_id, 4, (node.own.encoded,)))
             await until(lambda: bool(result))
-            assert result == [[raw.enr]], "nobody else was waited for"
+            assert result == [[raw.enr]]
+            known = {raw.socket.local, node.own.udp_endpoints()[0]}
+            assert set(sent) - known == {Endpoint("127.0.0.1", 1_025)}
+
+    trio.run(main)
+
+
+@pytest.mark.usefixtures("still")
+def test_nodes_outside_do_not_send_us_into_our_own_network() -> None:
+    async def main() -> None:
+        async with running(1) as node:
+            inside = record(5, "127.0.0.1")
+            assert node._contact(inside, "8.8.8.8") is None
+            assert node._contact(inside, "127.0.0.2") is not None
+            assert node._contact(record(5, "127.0.0.1", 53), None) is not None, "who configures it may"
 
     trio.run(main)
 

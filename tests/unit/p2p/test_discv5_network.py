@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from trio.testing import wait_all_tasks_blocked
 from p2p.discv5 import Discovery, Enr, Statistics, asking, service, session
 from p2p.discv5.distance import log_distance
 from p2p.discv5.endpoint import Endpoint
-from p2p.discv5.messages import Pong
+from p2p.discv5.messages import FindNode, Nodes, Pong
 from p2p.discv5.packet import MIN_PACKET
 from p2p.faults import FaultReason, RemoteFault
 from tests.support.discv5_nodes import (
@@ -37,7 +38,7 @@ def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """What happens once in a minute happens at once."""
     monkeypatch.setattr(service, "TEND_S", 0.02)
     monkeypatch.setattr(service, "CHECK_S", 0.2)
-    monkeypatch.setattr(service, "EAGER_S", 0.2)
+    monkeypatch.setattr(service, "EAGER_S", 1.0)
 
 
 def test_twenty_nodes_that_know_one_find_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,6 +64,30 @@ def test_twenty_nodes_that_know_one_find_each_other(monkeypatch: pytest.MonkeyPa
             assert seen.packets_read > 0
             nursery.cancel_scope.cancel()
         assert nodes[0].statistics() == Statistics()
+
+    trio.run(main)
+
+
+def test_a_bootnode_is_a_candidate_as_any_other() -> None:
+    async def main() -> None:
+        found: list[Enr] = []
+        async with running(1) as boot, running(2, [boot.own], found.append):
+            await until(lambda: found == [boot.own])
+
+    trio.run(main)
+
+
+def test_in_a_network_of_three_even_a_close_neighbour_is_found() -> None:
+    """Two whose ids begin alike: of the third's random targets, one in a hundred asks for that distance first."""
+    one = record(1).node_id
+    twin = next(n for n in range(2, 10_000) if 245 < log_distance(one, record(n).node_id) < 250)
+
+    async def main() -> None:
+        found: list[Enr] = []
+        async with running(1) as first, running(twin, [first.own]) as second:
+            await until(lambda: first.nodes() == [second.own])
+            async with running(0, [first.own], found.append):
+                await until(lambda: {enr.node_id for enr in found} == {one, second.own.node_id})
 
     trio.run(main)
 
@@ -228,8 +253,32 @@ def test_many_requests_at_once_share_one_handshake() -> None:
     trio.run(main)
 
 
+def test_request_ids_are_random_and_have_no_leading_zeros() -> None:
+    """ChainSafe's discv5 echoes 00 01 as 01."""
+
+    async def main() -> None:
+        zeros = [bytes(8)] * 3
+
+        def random(size: int) -> bytes:
+            return zeros.pop() if size == 8 and zeros else os.urandom(size)
+
+        async with RawNode.up(50) as raw, running(1, random=random) as node, trio.open_nursery() as nursery:
+            ids = []
+            for _ in range(6):
+                nursery.start_soon(node.ping, raw.enr)
+                request = await raw.hear()
+                ids.append(request.request_id)
+                await raw.say(node.own, Pong(request.request_id, 1, bytes([127, 0, 0, 1]), 9))
+            assert {(len(one), one[0] >> 7) for one in ids} == {(8, 1)}
+            assert len(set(ids)) >= 4
+            nursery.cancel_scope.cancel()
+
+    trio.run(main)
+
+
 def test_bootnodes_are_left_alone_once_enough_others_are_known(hurried: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(service, "BUCKET_SIZE", 2)
+    monkeypatch.setattr(service, "EAGER_S", 0.2)
 
     async def main() -> None:
         async with AsyncExitStack() as up:
@@ -295,5 +344,24 @@ def test_a_lonely_node_goes_on_asking(monkeypatch: pytest.MonkeyPatch) -> None:
         async with RawNode.up(50) as boot, running(1, [boot.enr]):
             for _ in range(6):
                 assert len(await boot.raw()) > MIN_PACKET
+
+    trio.run(main)
+
+
+def test_a_pong_that_tells_of_a_newer_record_is_followed_up(hurried: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Discovery, "_seek", nothing)
+
+    async def main() -> None:
+        async with RawNode.up(50) as raw, running(1) as node, trio.open_nursery() as nursery:
+            nursery.start_soon(node.ping, raw.enr)
+            asked = await raw.hear()
+            newer = record(50, raw.socket.local.host, raw.socket.local.port, seq=2, eth2=FORK)
+            await raw.say(node.own, Pong(asked.request_id, newer.seq, bytes([127, 0, 0, 1]), 9))
+            while not isinstance(asked, FindNode):
+                asked = await raw.hear()
+            assert asked.distances == (0,)
+            await raw.say(node.own, Nodes(asked.request_id, 1, (newer.encoded,)))
+            await until(lambda: node.nodes() == [newer])
+            nursery.cancel_scope.cancel()
 
     trio.run(main)

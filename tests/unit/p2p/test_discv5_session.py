@@ -329,6 +329,15 @@ def test_an_honest_answer_built_by_hand_is_taken() -> None:
         pytest.param(
             lambda p, c: packet.Proof(p.src, p.signature, p.ephemeral, record(9).encoded), id="another's record"
         ),
+        pytest.param(
+            lambda p, c: packet.Proof(
+                p.src,
+                crypto.sign(secret(9), crypto.proof_digest(c, p.ephemeral, record(2).node_id)),
+                p.ephemeral,
+                record(9).encoded,
+            ),
+            id="another's record and signature",
+        ),
         pytest.param(lambda p, c: packet.Proof(p.src, p.signature, p.ephemeral, b"\xc0"), id="a record that is none"),
         pytest.param(
             lambda p, c: packet.Proof(p.src, p.signature, p.ephemeral, b""), id="no record where none is known"

@@ -23,9 +23,12 @@ from p2p.discv5.endpoint import (
     relayable,
     subnet,
 )
+from p2p.discv5.enr import decode
 from p2p.discv5.fence import ALL_BURST, ALL_RATE, MACHINE_BURST, MACHINE_RATE, MAX_ANSWER_PACKETS, MAX_MACHINES, Fence
+from p2p.discv5.messages import FindNode, Nodes
 from p2p.discv5.neighbours import MAX_STALE, Neighbours
 from p2p.discv5.own import MAX_VOTES, VOTES_NEEDED, OwnRecord
+from p2p.discv5.serving import answers
 from p2p.discv5.table import (
     BUCKET_SIZE,
     MAX_FAILURES,
@@ -315,6 +318,23 @@ def test_a_node_that_is_elsewhere_than_its_record_says_is_no_neighbour() -> None
     assert neighbours.record_of(record(2).node_id) is None
 
 
+def test_nobody_outside_is_told_of_our_own_network() -> None:
+    ours = record(0, "8.8.8.8")
+    table = table_of([node(1, "192.168.1.1"), node(2, "9.9.9.9"), node(3, "127.0.0.1")])
+    levels = tuple(sorted({log_distance(OWN, one.node_id) for one in table.nodes()}))
+    asked = FindNode(b"\x01", levels)
+    told = {}
+    for host in ("1.1.1.1", "192.168.1.9", "127.0.0.9"):
+        [answer] = answers(asked, record(50).node_id, Endpoint(host, 9_000), ours, table)
+        assert isinstance(answer, Nodes)
+        told[host] = {decode(one).ip for one in answer.records}
+    assert told == {
+        "1.1.1.1": {"9.9.9.9"},
+        "192.168.1.9": {"9.9.9.9", "192.168.1.1"},
+        "127.0.0.9": {"9.9.9.9", "192.168.1.1", "127.0.0.1"},
+    }
+
+
 # Ourselves.
 
 
@@ -363,6 +383,18 @@ def test_a_minority_does_not_move_us() -> None:
         one.vote(f"20.1.{n}.1", Endpoint("9.9.9.9", 9_100))
     assert one.enr.ip == "8.8.8.8"
     for n in range(3):
+        one.vote(f"20.2.{n}.1", Endpoint("9.9.9.9", 9_100))
+    assert one.enr.ip == "9.9.9.9"
+
+
+def test_who_is_many_but_not_most_does_not_move_us() -> None:
+    one = own()
+    for n in range(VOTES_NEEDED + 1):
+        one.vote(f"20.0.{n}.1", Endpoint(f"8.8.{n}.8", 9_100))
+    for n in range(VOTES_NEEDED):
+        one.vote(f"20.1.{n}.1", Endpoint("9.9.9.9", 9_100))
+    assert one.enr.ip is None
+    for n in range(2):
         one.vote(f"20.2.{n}.1", Endpoint("9.9.9.9", 9_100))
     assert one.enr.ip == "9.9.9.9"
 

@@ -16,7 +16,7 @@ from spvnode.rpc import server as room
 from spvnode.rpc.connection import Asgi, Connection
 from spvnode.rpc.http import Message, Peer, Receive, Send
 from spvnode.rpc.limits import HEADER_SECONDS, IDLE_SECONDS, LINGER_SECONDS, REQUEST_SECONDS
-from spvnode.rpc.server import Server
+from spvnode.rpc.server import Door, Server
 
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 HEAD_OF_POST = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n"
@@ -195,7 +195,7 @@ def test_a_connection_that_fails_in_any_way_leaves_the_server_running(monkeypatc
         listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
         port = listeners[0].socket.getsockname()[1]
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(Server(hello, Metrics()).serve, "tcp", 4, listeners)
+            nursery.start_soon(Server(hello, Metrics()).serve, Door("tcp", lambda: 4), listeners)
             for _ in range(8):
                 async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
                     assert await stream.receive_some() == b""

@@ -15,7 +15,7 @@ from small_node import SmallNode
 from spvnode.errors import InputError, StoreLocked
 from spvnode.inputs import Endpoint
 from spvnode.metrics import Metrics
-from spvnode.rpc.http import host_is_local
+from spvnode.rpc.guard import host_is_local
 from spvnode.rpc.limits import MAX_BODY_BYTES, MAX_CONNECTIONS, MAX_HEADER_BYTES
 from spvnode.rpc.server import open_unix, serve_rpc
 

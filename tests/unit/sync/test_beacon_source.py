@@ -20,13 +20,15 @@ from spvnode.ethereum.chain import BeaconChain
 from spvnode.ethereum.items import Kind, join, split
 from spvnode.ethereum.networks import Network
 from spvnode.follow.ethereum_served import EthereumServed
+from spvnode.following import Tip
 from spvnode.store.memory import MemoryEngine
 from spvnode.sync import beacon
 from spvnode.sync import events as ev
 from spvnode.sync.beacon import BeaconSource, Front, claim, pump
 from spvnode.sync.driver import Driver
+from spvnode.sync.peers import PeerTable
 from spvnode.sync.source import Items
-from spvnode.types import Height
+from spvnode.types import Hash32, Height, Work
 from tests.adversary import beacon_peers as hostile
 from tests.support.beacon import ListProvider, Node, node
 from tests.support.beacon_chains import (
@@ -220,11 +222,23 @@ def test_without_the_wire_nobody_is_at_fault() -> None:
 def test_a_claim_is_the_period_before_what_is_finalized() -> None:
     status = replace(ListProvider().status(), finalized_epoch=822 * 256 - 1, earliest_available_slot=None)
     said = claim(NETWORK, "p", status)
-    assert (said.peer, said.tip.height, said.tip.hash, said.tip.work, said.base) == ("p", 820, b"h" * 32, 0, 0)
+    assert (said.peer, said.tip.height, said.tip.hash, said.tip.work, said.base) == ("p", 820, b"h" * 32, 0, -1)
     assert claim(NETWORK, "p", replace(status, finalized_epoch=822 * 256)).tip.height == 821
     # The machine asks a peer that has the item before the one that is needed.
     assert claim(NETWORK, "p", replace(status, earliest_available_slot=810 * 8192 + 5)).base == 809
     assert claim(NETWORK, "p", replace(status, earliest_available_slot=2**64 - 1)).base == 820
+    young = claim(NETWORK, "p", replace(status, finalized_epoch=255))
+    assert (young.tip.height, young.base) == (-1, -1)  # a bootstrap in period 0 leaves a tip of -1, and needs 0
+
+
+def test_a_chain_that_begins_in_period_0_is_led() -> None:
+    status = replace(ListProvider().status(), finalized_epoch=2 * 256, earliest_available_slot=0)
+    said = claim(NETWORK, "p", status)
+    peers = PeerTable()
+    peers.claim(said.peer, said.tip, said.base)
+    begun = Tip(Height(-1), Hash32(bytes(32)), Work(0))
+    assert [leader.peer for leader in peers.leaders(begun)] == ["p"]
+    assert [holder.peer for holder in peers.holders(Height(0), 2)] == ["p"]
 
 
 def test_peers_are_claims_and_their_end_is_told() -> None:

@@ -1,0 +1,77 @@
+"""From a request's ``Authorization`` to its caller.
+
+``Basic`` with the cookie's content, or ``Bearer`` with a token; clients that only know user and password (bitcoin-cli,
+Core's libraries) give a token as the password of the user ``__token__``.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from dataclasses import dataclass
+
+from spvnode.rpc.auth import Cookie
+from spvnode.rpc.caller import LOCAL, NO_SCOPES, OPERATOR, Caller, Kind
+from spvnode.rpc.settings import Desk
+from spvnode.rpc.tokens import MAX_TOKEN, TokenRefused
+
+TOKEN_USER = b"__token__:"
+NO_CREDENTIALS = 'wants the content of <datadir>/.cookie as Basic credentials: curl -u "$(cat .cookie)"'
+
+
+class Unauthorized(Exception):
+    """The request shows no credentials, or such as do not count; the message may be told."""
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Who is at the other end, as the server knows it. ``vouched``: needs no credentials. ``remote``: the listener can
+    be reached from other machines. ``address``: whom anonymous requests are counted for."""
+
+    listener: str
+    vouched: bool
+    remote: bool = False
+    address: str = ""
+
+
+class Access:
+    """Tells callers by what they show."""
+
+    def __init__(self, cookie: Cookie, desk: Desk) -> None:
+        self._cookie = cookie
+        self._desk = desk
+
+    def caller(self, peer: Peer, authorization: bytes | None) -> Caller:
+        """Who asks; anonymous without credentials. Raises Unauthorized for credentials that do not count."""
+        if peer.vouched:
+            return LOCAL
+        if authorization is None:
+            return Caller(Kind.ANONYMOUS, f"at:{peer.address}", NO_SCOPES)
+        if self._cookie.admits(authorization):
+            return OPERATOR
+        try:
+            return self._desk.now.keyring.caller(_token(authorization))
+        except TokenRefused as error:
+            raise Unauthorized(f"token: {error}") from None
+
+    @property
+    def challenge(self) -> bytes:
+        """For ``WWW-Authenticate``: what would be taken."""
+        basic = b'Basic realm="jsonrpc"'
+        return basic + b', Bearer realm="jsonrpc"' if self._desk.now.keyring.keys else basic
+
+
+def _token(authorization: bytes) -> bytes:
+    """The token in the header. Raises Unauthorized where there is none."""
+    scheme, _, rest = authorization.partition(b" ")
+    scheme, rest = scheme.lower(), rest.strip()
+    if scheme == b"bearer":
+        return rest
+    if scheme == b"basic" and len(rest) <= 2 * MAX_TOKEN:
+        try:
+            given = base64.b64decode(rest, validate=True)
+        except binascii.Error:
+            given = b""
+        if given.startswith(TOKEN_USER):
+            return given.removeprefix(TOKEN_USER)
+    raise Unauthorized(NO_CREDENTIALS)

@@ -1,0 +1,116 @@
+"""One reader's events, in order, from where it is: what all streams and webhooks are made of."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+import msgspec
+import trio
+
+from spvnode.errors import InputError
+from spvnode.inputs import shown
+from spvnode.rpc.caller import Caller, Kind
+from spvnode.rpc.events.cursor import parse_cursor, show_cursor
+from spvnode.rpc.events.hub import Entry, Hub
+from spvnode.rpc.events.journal import NODE_LOG
+
+KINDS = frozenset(
+    {"extend", "reorg", "fork", "fault", "backfill", "advance", "finality", "watch", "readiness", "gap"}
+)
+"""Kinds of events, to choose among. ``gap``: events between are no longer kept, or were lost."""
+KEEPALIVE_SECONDS = 15.0
+"""Of silence before a reader hears that there is nothing: so it knows that we live, and we that it does."""
+EVERYBODYS = frozenset({Kind.LOCAL, Kind.OPERATOR})
+"""Callers who are told of everybody's watches."""
+
+
+Turn = Callable[[], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """An event with the reader's ``cursor`` after it; without ``kind`` only the cursor has moved (``data`` empty)."""
+
+    cursor: str
+    kind: str
+    data: bytes
+    id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What a reader wants: logs, kinds (empty for all), and whose watches."""
+
+    logs: tuple[str, ...]
+    kinds: frozenset[str]
+    caller: Caller
+
+    def wants(self, entry: Entry) -> bool:
+        """Whether the reader is told."""
+        if self.kinds and entry.kind not in self.kinds:
+            return False
+        if entry.log == NODE_LOG and entry.network not in self.logs:
+            return False
+        return not entry.owner or self.caller.kind in EVERYBODYS or entry.owner == self.caller.user
+
+
+def choose(hub: Hub, caller: Caller, networks: Sequence[str], kinds: Collection[str]) -> Choice:
+    """The choice of a query. Raises InputError for a network or kind that there is not."""
+    known = [name for name in hub.logs if name != NODE_LOG]
+    for name in networks:
+        if name not in known:
+            raise InputError("networks", f"{shown(name)} does not run here; running: {', '.join(known)}")
+    for kind in kinds:
+        if kind not in KINDS:
+            raise InputError("kinds", f"{shown(kind)} is none of {', '.join(sorted(KINDS))}")
+    return Choice((*(networks or known), NODE_LOG), frozenset(kinds), caller)
+
+
+def begin(hub: Hub, choice: Choice, given: str | None) -> dict[str, int]:
+    """Where a reader with the cursor ``given`` goes on; logs that it does not name begin now. Raises InputError."""
+    named = {} if given is None else parse_cursor(given, "cursor")
+    return {name: named.get(name, hub.last(name)) for name in choice.logs}
+
+
+async def feed(
+    hub: Hub, choice: Choice, cursor: dict[str, int], turn: Turn = trio.lowlevel.checkpoint
+) -> AsyncGenerator[Sequence[Item], None]:
+    """Without end: what comes after ``cursor``, some at a time, and after ``KEEPALIVE_SECONDS`` of silence the cursor
+    alone. The first thing is the cursor, so that a reader who is cut off at once knows where to come back to.
+    ``turn`` is awaited before each look: one event wakes all readers, and some have far to go."""
+    yield [Item(show_cursor(cursor), "", b"")]
+    while True:
+        await turn()
+        items: list[Item] = []
+        more = False
+        for name in choice.logs:
+            entries = hub.read(name, cursor[name])
+            more = more or bool(entries)
+            items += _lost(hub, name, cursor, entries)
+            for entry in entries:
+                cursor[name] = entry.seq
+                if choice.wants(entry):
+                    items.append(Item(show_cursor(cursor), entry.kind, entry.data, f"{name}:{entry.seq}"))
+        if items:
+            yield items
+        elif not more:  # else it is a long way through what nobody wants
+            with trio.move_on_after(KEEPALIVE_SECONDS) as silence:
+                await hub.news()
+            if silence.cancelled_caught:
+                yield [Item(show_cursor(cursor), "", b"")]
+
+
+def _lost(hub: Hub, name: str, cursor: dict[str, int], entries: Sequence[Entry]) -> list[Item]:
+    """A ``gap`` where the log does not go on with the next number: pruned, damaged, or younger than the reader (a power
+    cut took what was not synced)."""
+    after, last = cursor[name], hub.last(name)
+    if entries and entries[0].seq > after + 1:
+        gap: Mapping[str, object] = {"network": name, "kind": "gap", "after": after, "next": entries[0].seq}
+        cursor[name] = entries[0].seq - 1
+    elif not entries and 0 < last < after:
+        gap = {"network": name, "kind": "gap", "after": after, "next": last + 1}
+        cursor[name] = last
+    else:
+        return []
+    return [Item(show_cursor(cursor), "gap", msgspec.json.encode(gap), f"{name}:{cursor[name]}.gap")]

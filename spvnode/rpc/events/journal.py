@@ -1,0 +1,151 @@
+"""The node's own log and its watches, in one file that is replaced as a whole: a watch that fires and the notice of it
+are written together, so that a crash between them cannot be.
+
+What grows: ``MAX_NOTICES`` notices and ``MAX_WATCHES`` watches of some 300 bytes each, in memory and in the file.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+from msgspec import Struct
+
+from spvnode.errors import StoreError
+from spvnode.logs import get_logger
+
+NODE_LOG = "node"
+"""Name of this log in cursors; no network may be called so."""
+MAX_NOTICES = 1_000
+"""Notices kept. Watches fire seldom, readiness changes seldom: weeks."""
+MAX_WATCHES = 1_000
+"""Watches at once. Every caller with the scope ``read`` can add some; each is looked at with every event."""
+MAX_USER_WATCHES = 100
+"""Of one token's subject among them."""
+
+log = get_logger("events")
+
+
+class Watch(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Something to be told about. ``hash`` is hex as the network's tools print it; ``next_height`` the lowest height
+    that a ``time`` watch has not looked at."""
+
+    id: int
+    network: str
+    kind: Literal["confirmations", "time", "reorg"]
+    owner: str
+    hash: str = ""
+    confirmations: int = 0
+    time: int = 0
+    next_height: int = 0
+    made: int = 0
+
+
+class Notice(Struct, frozen=True, omit_defaults=True):
+    """One entry of the node's log. ``owner``: who alone is told, empty for everybody."""
+
+    seq: int
+    time: float
+    kind: str
+    network: str
+    owner: str = ""
+    data: dict[str, Any] = {}
+
+
+class _File(Struct, frozen=True):
+    version: Literal[1]
+    next_seq: int
+    next_watch: int
+    watches: list[Watch]
+    notices: list[Notice]
+    cursors: dict[str, int]
+    """By network: up to which of its events the watches have been looked at."""
+    ready: dict[str, bool]
+    """By network: what was last told."""
+
+
+@dataclass(slots=True)
+class State:
+    """What the file holds. A change makes a new one, which ``Journal.save`` puts in force."""
+
+    next_seq: int = 1
+    next_watch: int = 1
+    watches: dict[int, Watch] = field(default_factory=dict)
+    notices: list[Notice] = field(default_factory=list)
+    cursors: dict[str, int] = field(default_factory=dict)
+    ready: dict[str, bool] = field(default_factory=dict)
+
+    def copy(self) -> State:
+        """One that may be changed."""
+        return State(self.next_seq, self.next_watch, dict(self.watches), list(self.notices), dict(self.cursors),
+                     dict(self.ready))  # fmt: skip
+
+    def tell(self, kind: str, network: str, now: float, data: Mapping[str, Any], owner: str = "") -> None:
+        """Adds a notice; the oldest goes when there are too many."""
+        self.notices.append(Notice(self.next_seq, round(now, 3), kind, network, owner, dict(data)))
+        self.next_seq += 1
+        del self.notices[:-MAX_NOTICES]
+
+
+class Journal:
+    """The file, and its state as last written. One task changes it (``Hub``)."""
+
+    def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
+        """Reads ``path``, if it is there. One that cannot be read is put aside, with a line in the log: numbers then go
+        on from the clock, above all that were ever given. Raises StoreError where the system refuses."""
+        self._path = path
+        try:
+            self.state = _decode(path.read_bytes())
+        except FileNotFoundError:
+            self.state = State()
+        except msgspec.MsgspecError as error:
+            aside = path.with_name(f"{path.name}.damaged-{int(clock())}")
+            log.warning("watches cannot be read; put aside", file=str(path), aside=str(aside), error=str(error))
+            path.rename(aside)
+            self.state = State(next_seq=int(clock()), next_watch=int(clock()))
+        except OSError as error:
+            raise StoreError(f"{path}: {error.strerror}") from error
+
+    @property
+    def last_seq(self) -> int:
+        """The newest notice's number; 0 when there has been none."""
+        return self.state.next_seq - 1
+
+    def notices(self, after: int, limit: int) -> Sequence[Notice]:
+        """Up to ``limit`` with a greater number, oldest first."""
+        held = self.state.notices
+        if not held or after >= held[-1].seq:
+            return ()
+        first = max(0, after + 1 - held[0].seq)  # numbers have no holes
+        return held[first : first + limit]
+
+    def write(self, state: State) -> None:
+        """Puts ``state`` on the disk, synced. Blocking; raises StoreError. It is in force once it is in ``state``."""
+        temporary = self._path.with_name(self._path.name + ".tmp")
+        try:
+            temporary.unlink(missing_ok=True)
+            with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+                file.write(_encode(state))
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.rename(self._path)
+        except OSError as error:
+            raise StoreError(f"{self._path}: {error.strerror}") from error
+
+
+def _encode(state: State) -> bytes:
+    return msgspec.json.encode(
+        _File(1, state.next_seq, state.next_watch, list(state.watches.values()), state.notices, state.cursors,
+              state.ready)
+    )  # fmt: skip
+
+
+def _decode(raw: bytes) -> State:
+    found = msgspec.json.decode(raw, type=_File)
+    watches = {watch.id: watch for watch in found.watches}
+    return State(found.next_seq, found.next_watch, watches, found.notices, found.cursors, found.ready)
