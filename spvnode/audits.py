@@ -64,7 +64,7 @@ def _audit_headers(datadir: Path, network: str) -> dict[str, Any]:
 def _audit_beacon(datadir: Path, config: BeaconConfig) -> dict[str, Any]:
     from spvnode.bls import Verifier  # noqa: PLC0415 - for who follows Ethereum
     from spvnode.ethereum.auditing import audit as audit_chain  # noqa: PLC0415
-    from spvnode.follow.ethereum import network_of  # noqa: PLC0415
+    from spvnode.follow.ethereum_network import network_of  # noqa: PLC0415
     from spvnode.store.beacon import BeaconStore  # noqa: PLC0415
 
     params = network_of(config)

@@ -244,14 +244,12 @@ class BitcoinNet:
     # What the node tells.
 
     async def announce(self, headers: bytes) -> None:
-        """Our tip is another one, committed: ``headers`` (n * 80 bytes) end with it, and begin as far back as it is
-        worth telling. Who has it is not told."""
+        """Our tip is another one, committed: ``headers`` (n * 80 bytes) end with it. Who has it is not told."""
         self._population.moved()
         for peer in self._roster.peers.values() if headers else ():
             if peer.session is None or peer.kind in (Kind.FEELER, Kind.ADDRESSES):
                 continue
-            news = peer.shown.news(headers, wants_headers=peer.session.wants_headers)
-            if news is not None:
+            if news := peer.shown.news(headers, wants_headers=peer.session.wants_headers):
                 peer.session.send(news, news=True)
         await trio.lowlevel.checkpoint()
 
@@ -371,8 +369,7 @@ class BitcoinNet:
             return None
         count = len(headers) // m.HEADER_SIZE
         peer.headers_served += count
-        peer.shown.asked(request.locator)
-        peer.shown.headers(headers)
+        peer.shown.served(request.locator, headers)
         wait = peer.allowance.served.charge(REQUEST_COST + count, trio.current_time())
         await trio.sleep(min(wait, MAX_SERVE_WAIT_S))
         return m.Headers(headers)

@@ -29,9 +29,10 @@ class Shown:
         if headers:
             self.add(header_hash(headers[-m.HEADER_SIZE :]))
 
-    def asked(self, locator: Sequence[bytes]) -> None:
-        """It has its own tip."""
+    def served(self, locator: Sequence[bytes], headers: bytes) -> None:
+        """It asked from its tip, and gets ``headers``."""
         self.add(*locator[:1])
+        self.headers(headers)
 
     def news(self, headers: bytes, *, wants_headers: bool) -> m.Headers | m.Inv | None:
         """How to tell it of the last of ``headers`` (a linked run), which counts as told then. None where it has it:

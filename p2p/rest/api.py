@@ -12,7 +12,7 @@ from typing import Literal
 
 import trio
 
-from p2p.faults import FaultReason, RemoteFault
+from p2p.faults import MAX_EVIDENCE, FaultReason, RemoteFault
 from p2p.rest.client import OK, Answer, RestClient, retry_after
 from p2p.rest.endpoint import Endpoint
 
@@ -93,20 +93,21 @@ class BeaconApi:
         if most and not self.prefers_json(endpoint):
             answer = await self.client.get(endpoint, route, accept=BOTH, limits=limits)
             if isinstance(answer, RemoteFault) or answer.status not in _NOT_ACCEPTABLE:
-                return self._reply(endpoint.name, answer)
+                return self._reply(endpoint, answer)
             self._json_only.add(endpoint.name)
         limits.pop(SSZ, None)
-        return self._reply(endpoint.name, await self.client.get(endpoint, route, accept=JSON, limits=limits))
+        return self._reply(endpoint, await self.client.get(endpoint, route, accept=JSON, limits=limits))
 
-    def _reply(self, peer: str, answer: Answer | RemoteFault) -> Reply | RemoteFault:
+    def _reply(self, endpoint: Endpoint, answer: Answer | RemoteFault) -> Reply | RemoteFault:
         if isinstance(answer, RemoteFault):
             return answer
         if answer.status == OK:
             version = answer.headers.get(VERSION_HEADER, "")[:20].strip().lower()
             return Reply(answer.media == SSZ, version, answer.body)
         if answer.status in _BUSY:
-            self._paused[peer] = trio.current_time() + retry_after(answer, MAX_PAUSE)
-        return RemoteFault(_reason(answer.status), peer, f"HTTP {answer.status}: {_words(answer)}")
+            self._paused[endpoint.name] = trio.current_time() + retry_after(answer, MAX_PAUSE)
+        words = endpoint.veiled(_words(answer))[:MAX_EVIDENCE]
+        return RemoteFault(_reason(answer.status), endpoint.name, f"HTTP {answer.status}: {words}")
 
 
 def events_route() -> str:
@@ -127,4 +128,4 @@ def _reason(status: int) -> FaultReason:
 def _words(answer: Answer) -> str:
     if 300 <= answer.status < 400:
         return "a redirect, not followed"
-    return " ".join(answer.body[:300].decode("utf-8", "replace").split())
+    return " ".join(answer.body.decode("utf-8", "replace").split())

@@ -17,7 +17,11 @@ MAX_URL = 1_024
 MAX_ENDPOINTS = 32
 """Addresses of one network. Each costs a connection, an event stream, and two polls a slot."""
 API_ROOT = "/eth/v1"
+MIN_SECRET = 6
+"""Characters from which a part of a path may be a key. Providers' have 20 and more; a veiled ``lighthouse`` harms
+nobody."""
 _PORTS = {"http": 80, "https": 443}
+_VEIL = "***"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +37,14 @@ class Endpoint:
     def secure(self) -> bool:
         """Whether it is spoken to over TLS."""
         return self.base.startswith("https:")
+
+    def veiled(self, text: str) -> str:
+        """``text``, which the server wrote, without parts of the address that may be keys: servers repeat in an error
+        what they were asked for."""
+        parts = {word for segment in self.base.split("/")[3:] for word in (segment, unquote(segment))}
+        for part in sorted(parts, key=len, reverse=True):
+            text = text.replace(part, _VEIL) if len(part) >= MIN_SECRET else text
+        return text
 
 
 def parse_endpoint(text: str) -> Endpoint:

@@ -174,6 +174,11 @@ class ChainReads:
         """Header-tree root over range start..``cp_height``; ``merkle.errors.ProofError`` outside base..tip."""
         return Hash32(self.forest.root(cp_height))
 
+    def branch(self, height: Height, cp_height: Height) -> list[bytes]:
+        """Siblings of ``height`` in that tree, lowest first; ``merkle.errors.ProofError`` unless base <= height <=
+        ``cp_height`` <= tip."""
+        return self.forest.branch(height, cp_height)
+
     @property
     def range_start(self) -> Height:
         """Height of the header tree's first leaf."""

@@ -17,7 +17,7 @@ from spvnode.bitcoin.reads import HeaderReader
 from spvnode.bitcoin.rules import Reason
 from spvnode.bitcoin.start import Checkpoint
 from spvnode.following import Blame, Outcome, Terms, Tip, Verdict
-from spvnode.types import HEADER_SIZE, CommitKind, Hash32, HeaderCommit, Height, SideBranch, Work
+from spvnode.types import HASH_SIZE, HEADER_SIZE, CommitKind, Hash32, HeaderCommit, Height, SideBranch, Work
 
 RUN_ITEMS = 8_064
 """Headers a fetch: four retarget periods, 645 kB."""
@@ -159,7 +159,8 @@ class StoredChain:
         if isinstance(change, Rejected):
             blame = BLAME.get(change.reason, Blame.SENDER)
             return Verdict(Outcome.REJECTED, count, reason=str(change.reason), index=change.index, blame=blame)
-        return Verdict(_outcome(change), count, change, last=_last_height(change))
+        undone = len(change.undo) // HASH_SIZE if isinstance(change, Reorganization) else 0
+        return Verdict(_outcome(change), count, change, last=_last_height(change), undone=undone)
 
     def write(self, verdict: Verdict, *, now: int, sync: bool) -> None:
         """Stores a planned change in one batch."""

@@ -140,7 +140,18 @@ def _run(bundle: BeaconBundle, network: Network, current_slot: Slot, verifier: V
     updates = _updates(network, values[1:], _period(network, bootstrap.header.beacon.slot))
     before = _followed(network, store, updates[:-1], 1, current_slot, verifier)
     after = _followed(network, before, updates[-1:], len(updates), current_slot, verifier)
-    return _Run(after, values, _shown(before, after) if updates else CHECKPOINT)
+    header = _shown(before, after) if updates else CHECKPOINT
+    if header == OPTIMISTIC:
+        _check_participation(updates[-1])
+    return _Run(after, values, header)
+
+
+def _check_participation(update: LightClientUpdate) -> None:
+    """A store that has seen nothing takes an optimistic header from a single signer (its safety threshold is half of
+    what it has seen); whoever is shown a bundle has no history, so he gets what finality asks for: two thirds."""
+    signed, size = update.sync_aggregate.participants, 8 * len(update.sync_aggregate.sync_committee_bits)
+    if 3 * signed < 2 * size:
+        raise _Refused("participation", f"only {signed} of {size} members signed its last header")
 
 
 def _followed(

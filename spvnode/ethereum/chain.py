@@ -204,11 +204,13 @@ class BeaconChain:
         return Verdict(outcome, count, planned, last=last)
 
     def write(self, verdict: Verdict, *, now: int, sync: bool) -> None:
-        """Stores a planned change in one batch; and the decoded keys of committees that are new."""
+        """Stores a planned change in one batch; and before it the decoded keys of committees that are new. After a
+        StoreError the change is not stored."""
         change = self._planned(verdict)
-        self.rows.commit(change.commit, now=now, sync=sync)
-        # The committee before stays as well: opening verifies the update that brought its successor.
+        # First, or a failure here would come upon a change that is stored, and be taken for one that is not. The
+        # committee before stays as well: opening verifies the update that brought its successor.
         self.keep_keys(self._kept_keys, [*signers(change.before.store), *signers(change.after.store)])
+        self.rows.commit(change.commit, now=now, sync=sync)
 
     def apply(self, verdict: Verdict) -> Tip:
         """Makes a stored change visible."""

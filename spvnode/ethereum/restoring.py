@@ -211,12 +211,13 @@ def _with_finality(network: Network, held: Held, rows: StoredRows, verifier: Ver
     if update is None:
         return held
     store = process_light_client_finality_update(network, held.store, update, NO_TIME_LIMIT, verifier)
-    if not isinstance(store, Rejection):
-        held = replace(held, store=store)
-    elif store.reason is not Reason.IRRELEVANT:
-        singles.append("finality")
-    fits = update.finalized_header.beacon == held.store.finalized_header.beacon
-    return replace(held, finality=update) if fits else held
+    if isinstance(store, Rejection):
+        # Not even where it names our finalized block: its execution header and its signature are not proven.
+        if store.reason is not Reason.IRRELEVANT:
+            singles.append("finality")
+        return held
+    fits = update.finalized_header.beacon == store.finalized_header.beacon
+    return replace(held, store=store, finality=update if fits else held.finality)
 
 
 def _with_optimistic(network: Network, held: Held, rows: StoredRows, verifier: Verifier, singles: list[str]) -> Held:

@@ -7,7 +7,6 @@ says what is missing. Peers come from the network's own libp2p (``ethereum_p2p``
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,13 +23,13 @@ from p2p.rest.endpoint import Endpoint, parse_endpoint
 from spvnode.config import BeaconConfig, SyncConfig
 from spvnode.errors import InputError
 from spvnode.ethereum.chain import BeaconChain
-from spvnode.ethereum.config import load_config
 from spvnode.ethereum.containers import beacon_root
 from spvnode.ethereum.forks import HorizonState
-from spvnode.ethereum.networks import NETWORKS, Network
 from spvnode.ethereum.reasons import Rejection
 from spvnode.ethereum.units import Epoch, Root, Slot, compute_epoch_at_slot, compute_start_slot_at_epoch
+from spvnode.ethereum.weak_subjectivity import compute_weak_subjectivity_period
 from spvnode.follow.base import Follower, Service
+from spvnode.follow.ethereum_network import network_of
 from spvnode.follow.ethereum_p2p import BeaconWire
 from spvnode.follow.ethereum_peers import peer_of, rest_peer_of
 from spvnode.follow.trust import Refusal, TrustConfig, TrustStart
@@ -90,6 +89,8 @@ class EthereumFollower(Follower):
         self._trust: TrustStart | None = None
         self._refusal: Refusal | None = None
         self._disagreement: Disagreement | None = None
+        self._gap: float | None = None
+        """How old the finalized header was at the start, where that is too old to go on without a word."""
         self._api = BeaconApi(RestClient())
         self._endpoints: tuple[Endpoint, ...] = tuple(parse_endpoint(url) for url in config.apis)
         self._wire = BeaconWire(self, config, self._store_path.parent, clock, bans)
@@ -165,6 +166,7 @@ class EthereumFollower(Follower):
             log.warning("store healed", network=self.network, what=fault)
         self._agree()
         self._take(BeaconChain.open(self.params, self._store, clock=self.clock))
+        self._gap = self._too_old(self._chain) if self._chain is not None else None
 
     def _shut(self) -> Callable[[], None] | None:
         store, self._store, self._chain = self._store, None, None
@@ -177,6 +179,14 @@ class EthereumFollower(Follower):
         if stored is not None and wanted is not None and stored.root != wanted:
             log.info("another checkpoint is configured; the chain goes on from where it began", network=self.network,
                      began="0x" + stored.root.hex(), configured="0x" + wanted.hex())  # fmt: skip
+
+    def _too_old(self, chain: BeaconChain) -> float | None:
+        """Seconds since the finalized header, where they are more than the weak-subjectivity period."""
+        slot = chain.finalized.beacon.slot
+        epochs = compute_weak_subjectivity_period(self.params, compute_epoch_at_slot(self.params.preset, slot))
+        age = self.clock() - self.params.start_of(slot)
+        most = compute_start_slot_at_epoch(self.params.preset, Epoch(epochs)) * self.params.slot_duration_ms / 1000
+        return age if age > most else None
 
     def _take(self, chain: BeaconChain | None) -> None:
         self._chain = chain
@@ -200,7 +210,8 @@ class EthereumFollower(Follower):
             file=Path(config.checkpoint_file) if config.checkpoint_file and known is None else None,
             rest_quorum=config.quorum if self._endpoints else 0,
             peer_quorum=0 if self._endpoints else config.quorum,
-            allow_stale=config.allow_stale_checkpoint or known is not None,  # what was begun goes on
+            # What was begun goes on; another root than that is a beginning like any other.
+            allow_stale=config.allow_stale_checkpoint or (known is not None and known.root == wanted),
         )
         if not trust.possible:
             log.warning("no start of trust", network=self.network, hint=f"--checkpoint {self.network}:ROOT or --quorum")
@@ -230,11 +241,12 @@ class EthereumFollower(Follower):
                 await trio.sleep(0.1)
 
     def _witnesses(self) -> list[Witness]:
-        """Who can be asked now."""
+        """Who can be asked now. Of peers, those that we dialed: two strangers who dial us would be a quorum, or a
+        contradiction that only the operator could resolve."""
         found: list[Witness] = [RestWitness(self.params, self._api, endpoint) for endpoint in self._endpoints]
         net = self.net
         for peer in net.peers() if net is not None else ():
-            if peer.status is not None:
+            if peer.status is not None and not peer.inbound:
                 status = peer.status
                 found.append(
                     PeerWitness(self.params, peer.id, status.finalized_epoch, status.finalized_root, self._bootstrap)
@@ -322,6 +334,16 @@ class EthereumFollower(Follower):
 
     def warnings(self) -> Sequence[str]:
         """What the operator should do before replies stop deserving belief."""
+        return (*self._horizon_warning(), *self._absence_warning())
+
+    def _absence_warning(self) -> Sequence[str]:
+        """Since this start: members that have left since could have signed another history."""
+        if self._gap is None:
+            return ()
+        return (f"when this start began, the finalized header was {span(self._gap)} old, beyond weak subjectivity: "
+                "compare the finalized root with another source",)  # fmt: skip
+
+    def _horizon_warning(self) -> Sequence[str]:
         epoch = compute_epoch_at_slot(self.params.preset, self.params.slot_at(self.clock()))
         horizon = self.params.schedule.horizon
         state = self.params.schedule.horizon_state(epoch, self.params.horizon_warning_epochs)
@@ -366,17 +388,3 @@ class EthereumFollower(Follower):
             return False
         votes = sorted((len([name for name in names if name != OURS]), OURS in names) for names in what.roots.values())
         return not votes[-1][1]
-
-
-def network_of(config: BeaconConfig) -> Network:
-    """The network that a ``[[beacon]]`` entry is about. Raises InputError."""
-    if not config.config:
-        return NETWORKS[config.network]
-    try:
-        text = Path(config.config).read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError("beacon.config", f"{config.config}: {error}") from error
-    root = config.validators_root or Hash32(bytes(32))
-    network = load_config(text, name=config.network, genesis_validators_root=Root(root),
-                          genesis_time=config.genesis_time)  # fmt: skip
-    return replace(network, name=config.network)

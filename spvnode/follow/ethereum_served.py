@@ -73,7 +73,7 @@ class EthereumServed:
         if status.fork_digest not in self.topic_digests():
             return f"fork digest {status.fork_digest.hex()} is not ours"
         chain = self._holder.chain
-        if chain is None:
+        if chain is None or chain.finality_update is None:  # a checkpoint need not be the block of an epoch
             return None
         ours = chain.finalized.beacon
         same_epoch = status.finalized_epoch == finalized_epoch(self._holder.params, ours.slot)

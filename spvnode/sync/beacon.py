@@ -159,13 +159,15 @@ async def pump(
                 await listener.post(ev.PeerLeft(peer))
 
 
-def claim(network: Network, peer: str, status: Status) -> ev.PeerTip:
+def claim(network: Network, peer: str, status: Status, now: float) -> ev.PeerTip:
     """A status as the machine hears it: whoever has finalized a header of a period has the update of the one before.
+    Nobody has finalized what has not begun at ``now`` (Unix seconds): a stranger who says so, and then has no time for
+    our requests, would have us look for it, and not be ready, for as long as it is connected.
 
     ``earliest_available_slot`` speaks of blocks, and light-client data is kept at least as long. The machine asks for
     what follows an item that the peer has, hence one less: -1, as our own tip is after a bootstrap in period 0.
     """
-    period = finalized_period(network, status) - 1
+    period = min(finalized_period(network, status), period_at(network, network.slot_at(now))) - 1
     earliest = period_at(network, status.earliest_available_slot or 0)
     base = min(earliest - 1, period)
     return ev.PeerTip(peer, Tip(Height(period), Hash32(status.head_root), Work(0)), Height(base))
@@ -207,12 +209,12 @@ class _Pump:
             match event:
                 case PeerUp(peer, status, protocols):
                     self.peers[peer] = _Known(status, frozenset(protocols))
-                    await self.listener.post(claim(self.network, peer, status))
+                    await self.listener.post(claim(self.network, peer, status, self.clock()))
                     self._came.set()
                 case PeerStatus(peer, status):
                     if peer in self.peers:
                         self.peers[peer].status = status
-                        await self.listener.post(claim(self.network, peer, status))
+                        await self.listener.post(claim(self.network, peer, status, self.clock()))
                 case PeerDown(peer):
                     if self.peers.pop(peer, None) is not None:
                         await self.listener.post(ev.PeerLeft(peer))

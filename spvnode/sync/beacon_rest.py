@@ -7,9 +7,11 @@ for a while and comes back by itself; the operator chose it, so it is never left
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any, Literal, Protocol
 
 import structlog
@@ -29,12 +31,10 @@ from spvnode.following import Tip
 from spvnode.sync import events as ev
 from spvnode.sync.cross_check import Disagreement, FinalityLedger
 from spvnode.sync.rest_items import Decoded, Updates, decode_one, decode_updates, largest
-from spvnode.sync.rest_peer import RestPeer, RestTiming, is_of_network, peer_name
+from spvnode.sync.rest_peer import PAGE_S, RestPeer, RestTiming, is_of_network, peer_name
 from spvnode.sync.source import Items
 from spvnode.types import Height, Work
 
-PAGE = 32
-"""Periods asked for in one request, of the 128 that the API allows: 860 kB of SSZ, or 2.6 MB of JSON, held at once."""
 EARLY = 1
 """Slots that an honest update may be ahead of our clock: half a second of difference can cross a slot's end."""
 FAREWELL = 1.0
@@ -83,6 +83,7 @@ class RestSource:
         self._rng = rng or random.Random()  # noqa: S311 - spreads polls, keeps no secret
         self._board = ScoreBoard()
         self._listener: Listener | None = None
+        self._moved = trio.Event()
         self._most = {kind: largest(network, kind) for kind in (Kind.UPDATE, Kind.FINALITY, Kind.OPTIMISTIC)}
         self._peers = {peer_name(endpoint): RestPeer(endpoint) for endpoint in endpoints}
         self.ledger = FinalityLedger()
@@ -96,21 +97,29 @@ class RestSource:
         return await self.fetch_range(peer, Height(locator), count)
 
     async def fetch_range(self, peer: str, start: Height, count: int) -> Items | RemoteFault:
-        """See ``Source``. Page by page; whatever is wrong after good ones leaves these standing."""
+        """See ``Source``. Page by page, as long ones as the line carries; whatever is wrong after good ones leaves
+        these standing."""
         known = self._peers.get(peer)
         if known is None:
             return RemoteFault(FaultReason.DISCONNECTED, peer, "no such endpoint", self._network.name, scored=True)
         runs: list[bytes] = []
-        got, width = 0, PAGE
+        got, width, began = 0, known.page, trio.current_time()
         while got < count:
-            asked = min(width, count - got)
+            if runs and trio.current_time() > began + PAGE_S:
+                return Items(start, b"".join(runs), limited=True)
+            asked = min(width, known.page, count - got)
+            asked_at = trio.current_time()
             page = await self._page(known, start + got, asked)
             if isinstance(page, RemoteFault):
                 if page.reason is FaultReason.NOT_FOUND and asked > 1:
                     width = asked // 2  # Lodestar fails a whole range for the one period that it lacks
                     continue
+                if page.reason in (FaultReason.DRIP, FaultReason.TIMEOUT):
+                    known.paged(asked, math.inf)
+                    page = replace(page, scored=asked > 1)  # how much is asked for at once is our choice
                 ends = page.reason is FaultReason.NOT_FOUND
                 return Items(start, b"".join(runs), limited=not ends, ends=ends) if runs else page
+            known.paged(asked, trio.current_time() - asked_at)
             runs.append(join(decoded.item for decoded in page.decoded))
             got += len(page.decoded)
             if len(page.decoded) < asked:
@@ -118,7 +127,9 @@ class RestSource:
         return Items(start, b"".join(runs))
 
     async def announce(self, tip: Tip) -> None:
-        """See ``Source``. Nobody to tell: a beacon node knows."""
+        """See ``Source``. Nobody to tell: a beacon node knows. But what came too early may fit now."""
+        moved, self._moved = self._moved, trio.Event()
+        moved.set()
 
     async def report(self, fault: RemoteFault) -> None:
         """See ``Source``. Too many faults: its claim is withdrawn, and it is asked again after a pause."""
@@ -199,8 +210,9 @@ class RestSource:
             if fault is None:
                 backoff.reset()
                 pause = self._timing.poll * (self._timing.live_factor if peer.live else 1)
-                await trio.sleep(pause * self._rng.uniform(0.9, 1.1))
-                turn = 0 if peer.live else turn + 1
+                with trio.move_on_after(pause * self._rng.uniform(0.9, 1.1)) as waited:
+                    await self._behind(peer)
+                turn = 0 if peer.live or not waited.cancelled_caught else turn + 1
                 continue
             turn = 0
             peer.failed(fault)
@@ -208,6 +220,15 @@ class RestSource:
             if peer.streak >= self._timing.patience:
                 await self._withdraw(peer)
             await trio.sleep(backoff.next())
+
+    async def _behind(self, peer: RestPeer) -> None:
+        """Returns when a commit leaves us behind what ``peer`` called final: when it said so, that was too early, and
+        the next time is an epoch away."""
+        while True:
+            await self._moved.wait()
+            ours = self._finalized()
+            if ours is not None and peer.finalized is not None and peer.finalized > ours[0]:
+                return
 
     async def _round(self, peer: RestPeer, *, finality: bool) -> RemoteFault | None:
         """One poll: what is final first, for it is the claim."""

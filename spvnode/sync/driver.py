@@ -24,6 +24,7 @@ from spvnode.sync.machine import IN_FLIGHT, Machine
 from spvnode.sync.rate import BurstReport, Rate
 from spvnode.sync.source import Items, Source
 from spvnode.sync.table import State
+from spvnode.tracing import span
 
 FETCH_DEADLINE = 8.0
 """Seconds for one fetch. 645 kB in 8 s is 80 kB/s: a slow line passes, a stalled one does not hold its slot."""
@@ -177,7 +178,8 @@ class Driver:
         with trio.CancelScope() as scope:
             self._fetches[effect.job] = scope
             async with self._pool:
-                reply = await self._ask(effect)
+                with span("fetch", network=self.chain.network):
+                    reply = await self._ask(effect)
         if self._fetches.get(effect.job) is scope:
             del self._fetches[effect.job]
         if scope.cancelled_caught:
@@ -199,17 +201,19 @@ class Driver:
 
     async def _validate(self, effect: fx.Validate) -> None:
         await self._chain_free.acquire()
-        if effect.below:
-            verdict = await trio.to_thread.run_sync(self.chain.plan_below, effect.items)
-        else:
-            verdict = await trio.to_thread.run_sync(self.chain.plan, effect.items, int(self._clock()))
+        with span("validate", network=self.chain.network, bytes=len(effect.items)):
+            if effect.below:
+                verdict = await trio.to_thread.run_sync(self.chain.plan_below, effect.items)
+            else:
+                verdict = await trio.to_thread.run_sync(self.chain.plan, effect.items, int(self._clock()))
         if verdict.outcome in (Outcome.REJECTED, Outcome.DUPLICATE):
             self._chain_free.release()  # otherwise the Commit that follows lets go
         await self._inbox_send.send(ev.Validated(effect.job, verdict))
 
     async def _commit(self, effect: fx.Commit) -> None:
         try:
-            await self._write(effect.verdict, sync=effect.sync, below=effect.below)
+            with span("commit", network=self.chain.network, items=effect.verdict.items):
+                await self._write(effect.verdict, sync=effect.sync, below=effect.below)
         except StoreError as error:
             await self._failed(effect, error)
             return
@@ -235,6 +239,7 @@ class Driver:
                 if verdict.outcome is Outcome.REORGANIZES:
                     # It replaces headers in place: nobody may read between its write and its apply.
                     self.chain.write(verdict, now=now, sync=sync)
+                    log.info("reorganization", network=self.chain.network, undone=verdict.undone, tip=verdict.last)
                 else:
                     await trio.to_thread.run_sync(lambda: self.chain.write(verdict, now=now, sync=sync))
                 self.chain.apply(verdict)

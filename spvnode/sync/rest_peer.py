@@ -18,6 +18,11 @@ from spvnode.ethereum.units import Slot
 from spvnode.following import Tip
 from spvnode.sync.rest_items import Decoded
 
+PAGE = 32
+"""Periods asked for in one request, of the 128 that the API allows: 860 kB of SSZ, or 2.6 MB of JSON, held at once."""
+PAGE_S = 2.5
+"""Seconds that a page may take before the next one is half as long, and a fetch before it hands over what it has: with
+the time of one more such page it stays below ``driver.FETCH_DEADLINE``, which would throw all of it away."""
 REMEMBERED = 8
 """Hashes of updates that a peer has sent, so that a poll and an event of the same one are pushed once."""
 
@@ -73,6 +78,8 @@ class RestPeer:
     """Failed polls since the last good one."""
     last_good: float | None = None
     latency: float = 0.0
+    page: int = PAGE
+    """Periods that its line, or ours, carries in one answer."""
     fault: RemoteFault | None = None
     _sent: deque[bytes] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
 
@@ -84,6 +91,13 @@ class RestPeer:
     def own(self, fault: RemoteFault, network: str) -> RemoteFault:
         """A fault that the HTTP client found, under the peer's name."""
         return replace(fault, peer=self.name, network=network)
+
+    def paged(self, asked: int, took: float) -> None:
+        """A page of ``asked`` periods came in ``took`` seconds: how long the next one may be. Infinite: it did not."""
+        if took > PAGE_S:
+            self.page = max(1, asked // 2)
+        elif took < PAGE_S / 4 and asked >= self.page:
+            self.page = min(PAGE, 2 * self.page)
 
     def answered(self, now: float, took: float) -> None:
         """A poll went well."""

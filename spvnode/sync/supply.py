@@ -32,6 +32,11 @@ class Supply:
         return len(self._headers) // HEADER_SIZE
 
     @property
+    def nbytes(self) -> int:
+        """Bytes held."""
+        return len(self._headers)
+
+    @property
     def end(self) -> Height:
         """Height right above the last header."""
         return Height(self.start + len(self))

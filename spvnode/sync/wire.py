@@ -100,6 +100,11 @@ class WireSource:
         """What is committed."""
         return self._chain()
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of headers held for the machine to fetch."""
+        return sum(known.supply.nbytes for known in self.peers.values() if known.supply is not None)
+
     # -- the one gate
 
     def look(self, headers: bytes) -> Enough | Doubtful | Unconnected:
@@ -225,6 +230,7 @@ class WireSource:
         chain = self.chain
         tip = Height(chain.tip_height + 1 if chain is not None else 0)
         if not first:
+            known.height = min(known.height, tip - 1)  # whatever it has claimed
             return Items(tip, b"", ends=True)
         before = self.height_of(first[PREV_HASH])
         if before is None:

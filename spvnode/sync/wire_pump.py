@@ -127,6 +127,8 @@ class Pump:
         if isinstance(reply, RemoteFault):
             await self._source.report(reply)
             return
+        if len(reply) < FULL:  # so it has no more than this, whatever it has claimed
+            known.height = min(known.height, chain.tip_height + len(reply) // HEADER_SIZE)
         if promised is not None:
             await self._kept(known, promised, reply)
         if reply:
@@ -152,7 +154,10 @@ class Pump:
         end, last = Height(before + len(headers) // HEADER_SIZE), header_hash(headers[-HEADER_SIZE:])
         if self._source.height_of(last) is not None:
             self._source.shown(known, end, last)
-            await self._confirmed(known, chain, end, last)
+            if len(headers) >= FULL:  # we have gone on since it was asked, and it may have what comes next
+                await self._claim(known, max(known.start_height, end + 1))
+            else:
+                await self._confirmed(known, chain, end, last)
             return
         look = self._source.look(headers)
         full = len(headers) >= FULL

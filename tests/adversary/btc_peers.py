@@ -8,11 +8,14 @@ import secrets
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from hashlib import sha256
 
 import trio
 import trio.testing
+from btc_lines import Line, Pace
 
+from merkle.hashing import sha256d_headers
 from p2p.bitcoin import ellswift
 from p2p.bitcoin import messages as m
 from p2p.bitcoin.dialing import Target
@@ -31,6 +34,14 @@ FULL = 2_000
 
 def hash_of(header: bytes) -> bytes:
     return sha256(sha256(header).digest()).digest()
+
+
+@lru_cache(maxsize=64)
+def places_of(chain: bytes) -> dict[bytes, int]:
+    """Heights by hash; genesis is there too."""
+    digests = sha256d_headers(chain)
+    heights = {digests[at : at + 32]: at // 32 + 1 for at in range(0, len(digests), 32)}
+    return {hash_of(GENESIS): 0} | heights
 
 
 class Left(Exception):
@@ -55,11 +66,8 @@ class Remote:
         return len(self.chain) // 80
 
     async def send(self, *messages: m.Spoken) -> None:
-        try:
-            for message in messages:
-                await self.stream.send_all(self.transport.encode(message))
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            raise Left from None
+        for message in messages:
+            await self.raw(self.transport.encode(message))
 
     async def raw(self, data: bytes) -> None:
         try:
@@ -105,9 +113,7 @@ class Remote:
 
     def headers_after(self, request: m.GetHeaders) -> bytes:
         """As Core answers: after the first hash that is on the chain, from genesis where none is."""
-        places = {hash_of(GENESIS): 0}
-        for at in range(0, len(self.chain), 80):
-            places[hash_of(self.chain[at : at + 80])] = at // 80 + 1
+        places = places_of(self.chain)
         if not request.locator:
             at = places.get(request.stop, 0)
             return self.chain[(at - 1) * 80 : at * 80] if at else b""
@@ -141,6 +147,8 @@ class House:
     shakes: bool = True
     services: int = int(m.Services.NETWORK | m.Services.WITNESS)
     magic: bytes = MAGIC
+    pace: Pace | None = None
+    """Of the line to it; None: no time passes on it."""
     remotes: list[Remote] = field(default_factory=list)
 
 
@@ -164,7 +172,7 @@ class Street:
         house = self.houses.get(str(target))
         if house is None or self._nursery is None:
             raise DialFailed(f"nobody at {target}")
-        ours, theirs = self._pair()
+        ours, theirs = self._pair() if house.pace is None else Line(house.pace, self._nursery).streams()
         self._nursery.start_soon(self._live, house, theirs)
         return ours
 
@@ -179,7 +187,7 @@ class Street:
             if house.shakes:
                 await remote.shake()
             await house.behaviour(remote)
-        except Left:
+        except* Left:
             if house.patient:
                 await trio.sleep_forever()
         finally:

@@ -1,5 +1,5 @@
-"""Follows a daemon's events and writes each to a file, one line a write, until it is killed. Begins after the last id in
-the file."""
+"""Follows a daemon's events and writes each to a file, one line a write, until it is killed. Begins after the last id
+in the file."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import socket
 import sys
 import time
+from contextlib import suppress
 
 
 def follow(path: str, out: int, last: str) -> str:
@@ -37,10 +38,8 @@ def main() -> None:
         lines = known.read().splitlines()
     last = lines[-1].split(b" ")[0].decode() if lines else "regtest:0,node:0"
     while True:
-        try:
+        with suppress(OSError):
             last = follow(path, out, last)
-        except OSError:
-            pass
         time.sleep(0.01)  # the daemon is gone, or not there yet
 
 

@@ -1,4 +1,4 @@
-"""A client of the events that is killed at random moments, and a daemon that is: nothing is missed, nothing comes twice.
+"""A client of the events that is killed at random moments, and a daemon that is: nothing is missed, or comes twice.
 
 `make soak` goes through 1,000 deaths, a plain run through 50.
 """
@@ -70,6 +70,10 @@ def mining(daemon: Daemon) -> Iterator[None]:
         miner.stop()
 
 
+def read(daemon: Daemon, file: Path) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-S", str(READER), str(daemon.folder / "rpc.sock"), str(file)])
+
+
 def told(file: Path) -> list[tuple[str, dict[str, Any]]]:
     lines = file.read_text().splitlines() if file.exists() else []
     return [(line.partition(" ")[0], json.loads(line.partition(" ")[2])) for line in lines]
@@ -94,7 +98,7 @@ def test_nothing_is_missed_and_nothing_comes_twice(tmp_path: Path) -> None:
         for death in range(DEATHS):
             before = file.stat().st_size if file.exists() else 0
             if reader is None:
-                reader = subprocess.Popen([sys.executable, "-S", str(READER), str(daemon.folder / "rpc.sock"), str(file)])
+                reader = read(daemon, file)
             time.sleep(rng.uniform(0.0, 0.3))
             if death % DAEMON_DEATHS == DAEMON_DEATHS - 1:
                 daemon.kill()
@@ -106,7 +110,7 @@ def test_nothing_is_missed_and_nothing_comes_twice(tmp_path: Path) -> None:
                 reader = None
             grown += file.exists() and file.stat().st_size > before
     log = everything(daemon)
-    reader = reader or subprocess.Popen([sys.executable, "-S", str(READER), str(daemon.folder / "rpc.sock"), str(file)])
+    reader = reader or read(daemon, file)
     wait_for(file, log[-1]["seq"])
     reader.kill()
     reader.wait()

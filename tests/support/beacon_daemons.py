@@ -89,10 +89,14 @@ class BeaconDaemon(Daemon):
         self.wait(lambda: self.slot() >= slot, f"at slot {slot}")
 
     def beacon_address(self) -> str:
-        return str(self.wait(lambda: self.call("getnodeinfo")["beacon"][self.network]["addresses"], "listening")[0])
+        return str(self.wait(lambda: self._known().get("addresses"), "listening")[0])
 
     def enr(self) -> str:
-        return str(self.wait(lambda: self.call("getnodeinfo")["beacon"][self.network]["enr"], "with a record"))
+        return str(self.wait(lambda: self._known().get("enr"), "with a record"))
+
+    def _known(self) -> Any:
+        """Who it is to its network's nodes; empty until it listens."""
+        return self.call("getnodeinfo")["beacon"].get(self.network, {})
 
     def trust(self) -> str:
         """What it says is missing."""

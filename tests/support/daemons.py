@@ -113,6 +113,11 @@ class Daemon:
         """Lines of its log that tell of damage or failure."""
         return [line for line in self.log().splitlines() if '"level":"warning"' in line or '"level":"error"' in line]
 
+    def lines(self, event: str) -> list[dict[str, Any]]:
+        """What its log tells of one kind of event."""
+        told = [json.loads(line) for line in self.log().splitlines() if line.startswith("{")]
+        return [line for line in told if line["event"] == event]
+
     def log(self) -> str:
         return (self.folder / "log").read_text(errors="replace")
 

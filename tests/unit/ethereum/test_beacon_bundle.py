@@ -13,8 +13,9 @@ from spvnode.ethereum.bundle import (
     make_bundle,
 )
 from spvnode.ethereum.bundle_verify import TRUSTED_CHECKPOINT, verify
-from spvnode.ethereum.containers import beacon_root
+from spvnode.ethereum.containers import LightClientUpdate, beacon_root
 from spvnode.ethereum.forks import Fork
+from spvnode.ethereum.full_node import create_light_client_optimistic_update
 from spvnode.ethereum.items import Kind
 from spvnode.ethereum.units import Slot
 from tests.support.beacon_bundles import (
@@ -31,6 +32,7 @@ from tests.support.beacon_bundles import (
     source,
 )
 from tests.support.beacon_check import Checked
+from tests.support.beacon_world import crossing_world, late
 
 HEADERS = ("finalized", "optimistic")
 
@@ -190,3 +192,24 @@ def test_an_old_checkpoint_is_named_old() -> None:
     assert later.ok
     assert later.fields["checkpoint_is_recent"] is False
     assert "weak-subjectivity" in later.says
+
+
+@pytest.mark.parametrize(("signers", "ok"), [(1, False), (21, False), (22, True), (32, True)])
+def test_an_optimistic_header_needs_two_thirds_of_its_committee(signers: int, ok: bool) -> None:
+    """A verifier has no history to compare with: one member alone could else sign whatever it likes."""
+    world = crossing_world(4)
+    first, second = world.blocks[0], world.blocks[1]
+    update = world.update(second, Slot(second.slot + 1), signers, committee=False, finality=False)
+
+    class Short:
+        params = world.network
+        bootstrap = world.bootstrap(first)
+        finality_update = None
+        optimistic_update = create_light_client_optimistic_update(update)
+
+        def updates(self, start_period: int, count: int) -> list[LightClientUpdate]:
+            return []
+
+    bundle = make_bundle(Short(), "optimistic", 1)  # type: ignore[arg-type]
+    verdict = verify(bundle, world.network, world.network.start_of(late(world)))
+    assert (verdict.ok, verdict.reason) == ((True, "ok") if ok else (False, "participation"))

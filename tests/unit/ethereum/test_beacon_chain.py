@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from spvnode.bls import Verifier
+from spvnode.errors import StoreError
 from spvnode.ethereum import bundle, planning
 from spvnode.ethereum.chain import RUN_ITEMS, UPDATE_TERMS, BeaconChain
 from spvnode.ethereum.containers import LightClientUpdate, beacon_root, encode
@@ -422,6 +423,26 @@ def test_a_verdict_of_another_state_is_not_written() -> None:
     offer(chain, run(network, updates_of(NIMBUS)[:2]))
     with pytest.raises(TypeError, match="another state"):
         chain.write(stale, now=0, sync=False)
+
+
+def test_a_change_whose_keys_cannot_be_stored_is_not_stored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a full disk would make the log tell twice of what is taken twice."""
+    rows = open_rows(MemoryEngine(), network_of(NIMBUS))
+    chain = begun_at(NIMBUS, rows)
+    offer(chain, run(network_of(NIMBUS), updates_of(NIMBUS)[:1]))
+    before, items = rows.last_seq, run(network_of(NIMBUS), updates_of(NIMBUS)[1:2])
+
+    def full(keys: object) -> None:
+        raise StoreError("no space left")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(rows, "put_committee_keys", full)
+        patched.setattr(Verifier, "decoded_keys", lambda *args: b"keys")
+        with pytest.raises(StoreError):
+            offer(chain, items)
+    assert (rows.last_seq, rows.periods[-1], chain.tip.height) == (before, 800, 800)
+    offer(chain, items)
+    assert (len(rows.events(before)), rows.periods[-1], chain.tip.height) == (1, 801, 801)
 
 
 def test_nothing_lies_below() -> None:

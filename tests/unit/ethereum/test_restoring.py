@@ -21,6 +21,7 @@ from spvnode.store.events import EventKind
 from spvnode.store.memory import MemoryEngine
 from spvnode.store.port import Batch, Engine
 from spvnode.store.schema import sealed
+from spvnode.types import Hash32
 from tests.support.beacon_chains import (
     NIMBUS,
     NOW,
@@ -159,6 +160,27 @@ def test_a_live_update_that_does_not_hold_is_dropped_alone(
     assert chain.faults == ()
     assert chain.finalized.beacon.slot == 6_730_752
     assert chain.optimistic_update == recorded(NIMBUS, "optimistic_update")
+
+
+@pytest.mark.parametrize("signed", [True, False])
+def test_a_finality_update_that_does_not_hold_is_neither_served_nor_read(signed: bool) -> None:
+    """Also where it names the block that the best updates finalize: nothing proves its execution header then."""
+    engine = MemoryEngine()
+    chain = begun_at(NIMBUS, open_rows(engine, NETWORK))
+    offer(chain, update_run(NIMBUS))
+    good, honest = chain.finality_update, chain.finalized.execution
+    assert good is not None
+    assert honest is not None
+    header = replace(good.finalized_header, execution=replace(honest, state_root=Hash32(b"\x66" * 32)))
+    other = UPDATES[0].sync_aggregate.sync_committee_signature
+    aggregate = good.sync_aggregate if signed else replace(good.sync_aggregate, sync_committee_signature=other)
+    put(engine, FINALITY_KEY, pack(NETWORK, replace(good, finalized_header=header, sync_aggregate=aggregate)))
+    _, chain = opened(engine)
+    assert chain.faults == ("the finality update does not hold",)
+    assert (chain.tip.height, chain.finality_update, chain.wire_finality()) == (LAST, None, None)
+    execution = chain.finalized.execution
+    assert execution is not None
+    assert execution.state_root == honest.state_root
 
 
 def test_rows_that_are_sealed_nonsense_are_dropped(engine: MemoryEngine) -> None:

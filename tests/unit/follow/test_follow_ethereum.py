@@ -6,15 +6,22 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
+import pytest
 import trio
 from beacon_chains import live_run, update_run
 from eth_vectors import archive, real_json, unhex
 
+from p2p.beacon.messages import Status
 from spvnode.config import BeaconConfig, SyncConfig
+from spvnode.errors import StoreError
+from spvnode.ethereum.chain import BeaconChain
 from spvnode.ethereum.networks import ETHEREUM
 from spvnode.ethereum.units import Epoch, Root, Slot
+from spvnode.follow import ethereum
 from spvnode.follow.ethereum import STALE_EPOCHS, STALE_SLOTS, EthereumFollower
+from spvnode.follow.trust import TrustConfig, TrustStart
 from spvnode.following import Tip
 from spvnode.sync import events as ev
 from spvnode.sync.cross_check import Disagreement
@@ -164,6 +171,42 @@ def test_without_a_start_it_waits(tmp_path: Path) -> None:
     trio.run(main)
 
 
+@pytest.mark.parametrize(("root", "stale"), [("", True), ("begun", True), ("other", False)])
+def test_only_the_begun_root_goes_on_however_old_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, root: str, stale: bool
+) -> None:
+    """A store that has lost its bootstrap asks for it again; another root than the one that it began at is new."""
+    begun = unhex(real_json(NIMBUS, "manifest.json")["trusted_block_root"])
+    following(follower(tmp_path, Clock(), bootstrap_file(tmp_path)), lambda: None)
+    named = {"": "", "begun": "0x" + begun.hex(), "other": "0x" + "11" * 32}[root]
+    asked: list[TrustConfig] = []
+
+    def asking(network: object, config: TrustConfig, *args: object, **more: object) -> TrustStart:
+        asked.append(config)
+        raise StoreError("enough")
+
+    monkeypatch.setattr(ethereum, "TrustStart", asking)
+    monkeypatch.setattr(BeaconChain, "open", lambda *args, **more: None)
+    config = BeaconConfig(network="ethereum", checkpoint=named, p2p=False, discovery=False)
+    one = EthereumFollower(
+        config, tmp_path, sync=SyncConfig(), write_buffer=1 << 20, pool=trio.CapacityLimiter(4), clock=Clock()
+    )
+    one.open()
+    with pytest.raises(StoreError, match="enough"):
+        trio.run(one.run)
+    one.close()
+    assert (asked[0].root, asked[0].allow_stale) == (begun if root != "other" else b"\x11" * 32, stale)
+
+
+def test_peers_that_dialed_us_have_no_say_in_where_trust_begins(tmp_path: Path) -> None:
+    one = follower(tmp_path, Clock(), None)
+    status = Status(bytes(4), b"r" * 32, 5, b"h" * 32, 161)
+    peers = {name: SimpleNamespace(id=name, status=status, inbound=name != "dialed") for name in ("dialed", "a", "b")}
+    peers["silent"] = SimpleNamespace(id="silent", status=None, inbound=False)
+    one._wire.net = SimpleNamespace(peers=peers.values)  # type: ignore[assignment]
+    assert [witness.name for witness in one._witnesses()] == ["dialed"]
+
+
 def test_what_it_tells_is_json(tmp_path: Path) -> None:
     one = follower(tmp_path, Clock(), bootstrap_file(tmp_path))
 
@@ -174,3 +217,16 @@ def test_what_it_tells_is_json(tmp_path: Path) -> None:
         assert [event.kind for event in one.events(0, 10)]
 
     following(one, main)
+
+
+def test_after_weeks_away_it_reminds_of_weak_subjectivity(tmp_path: Path) -> None:
+    clock = Clock()
+    following(follower(tmp_path, clock, bootstrap_file(tmp_path)), lambda: None)
+    for days, reminded in ((1, False), (30, True)):
+        clock.now = ETHEREUM.start_of(Slot(SIGNED)) + days * 86_400
+        again = follower(tmp_path, clock, None)
+        again.open()
+        try:
+            assert any("weak subjectivity" in warning for warning in again.warnings()) == reminded
+        finally:
+            again.close()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import random
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from blocks import REAL, real
@@ -267,19 +269,82 @@ def test_broken_partial_trees_are_refused(how: str) -> None:
         replace(proof, tree=BROKEN[how](proof.tree)).prove()
 
 
-CORE_PROOFS = {"0830000-0": (1851, [0]), "0830000-1850": (1851, [1850]), "0831332-15": (2355, [15])} | {
-    "0831332-0_1_15_20_115_2019_2024": (2355, [0, 1, 15, 20, 115, 2019, 2024])
-}
+# Not the first: what it matches is of a block that the conversion left out, with the second's in its place.
+@pytest.mark.parametrize(
+    "case", document("merkleblocks/core_bloom_merkle_blocks.json")[1:], ids=lambda case: case["name"]
+)
+def test_blocks_that_bitcoin_core_filters(case: dict[str, Any]) -> None:
+    """Which transactions match is Core's; where its test has the bytes of the proof, so are they."""
+    block = parse_block(bytes.fromhex(case["block_hex"]))
+    matched = [bytes.fromhex(txid)[::-1] for txid in case["matched"]]
+    made = MerkleBlock(block.header, PartialTree.build(block.txids, matched))
+    assert made.encode() == reference_proof(block.header, block.txids, {block.txids.index(txid) for txid in matched})
+    if case["expected_merkleblock_hex"]:
+        assert made.encode().hex() == case["expected_merkleblock_hex"]
+    found = MerkleBlock.decode(made.encode()).prove()
+    assert {txid for _, txid in found.matches} == set(matched)
 
 
-@pytest.mark.parametrize("name", CORE_PROOFS)
-def test_proofs_that_bitcoin_core_made(name: str) -> None:
-    raw = (VECTORS / "bitcoin" / "txtree" / f"ckb_txoutproof_{name}.bin").read_bytes()
-    proof = MerkleBlock.decode(raw)
-    total, indices = CORE_PROOFS[name]
-    assert proof.tree.total == total
-    assert [index for index, _ in proof.prove().matches] == indices
-    assert proof.encode() == raw
+def reference_proof(header: bytes, txids: Sequence[bytes], chosen: set[int]) -> bytes:
+    """By BIP37's words: depth first, a bit for every node that is met, a hash for every one that is not entered."""
+    bits, hashes = [], []
+
+    def visit(first: int, width: int) -> None:
+        inside = any(first <= index < first + width for index in chosen)
+        bits.append(inside)
+        if width == 1 or not inside:
+            leaves = list(txids[first : first + width])
+            while width > 1:
+                leaves += leaves[-1:] * (len(leaves) % 2)
+                leaves = [sha256d(leaves[at] + leaves[at + 1]) for at in range(0, len(leaves), 2)]
+                width //= 2
+            hashes.append(leaves[0])
+            return
+        visit(first, width // 2)
+        if first + width // 2 < len(txids):
+            visit(first + width // 2, width // 2)
+
+    visit(0, 1 << (len(txids) - 1).bit_length())
+    flags = bytearray((len(bits) + 7) // 8)
+    for place, bit in enumerate(bits):
+        flags[place // 8] |= bit << place % 8
+    parts = [header, len(txids).to_bytes(4, "little"), compact_size(len(hashes)), *hashes]
+    return b"".join([*parts, compact_size(len(flags)), flags])
+
+
+def test_the_reference_gives_the_recorded_merkleblock() -> None:
+    block = parse_block(real("bcoin_block300025.raw.xz"))
+    chosen = {index for index, _ in MerkleBlock.decode(MERKLEBLOCK).prove().matches}
+    assert reference_proof(block.header, block.txids, chosen) == MERKLEBLOCK
+
+
+def choices(count: int) -> list[set[int]]:
+    """None, one at either end, the last two, everything, and some of all over."""
+    some = {0, 1, 15, 20, 115, count * 2 // 3, count - 5, count - 1}
+    every = [set(), {0}, {count - 1}, {count - 2, count - 1}, {count // 2}, set(range(count)), some]
+    return [{index for index in chosen if 0 <= index < count} for chosen in every]
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_proofs_of_real_blocks(name: str) -> None:
+    block = parse_block(real(name))
+    for chosen in choices(len(block.txids)):
+        raw = reference_proof(block.header, block.txids, chosen)
+        proof = MerkleBlock.decode(raw)
+        assert proof.tree.total == len(block.txids)
+        assert proof.prove().matches == tuple((index, block.txids[index]) for index in sorted(chosen))
+        assert proof.encode() == raw
+        assert MerkleBlock(block.header, PartialTree.build(block.txids, [block.txids[i] for i in chosen])) == proof
+
+
+@pytest.mark.parametrize("count", [1851, 2048, 2355])
+def test_proofs_of_blocks_as_large_as_todays(count: int) -> None:
+    txids = ids(count)
+    header = bytes(36) + root(txids)[0] + bytes(12)
+    for chosen in choices(count):
+        proof = MerkleBlock.decode(reference_proof(header, txids, chosen))
+        assert proof.tree.extract().matches == tuple((index, txids[index]) for index in sorted(chosen))
+        assert proof.tree == PartialTree.build(txids, [txids[index] for index in chosen])
 
 
 def test_frames_around_a_proof_are_refused() -> None:

@@ -11,7 +11,7 @@ import pytest
 import trio
 import trio.testing
 from btc_net import WALL, Nothing, new_book, until, wall, wire
-from mine import regtest_chain
+from mine import mine_run, regtest_chain
 
 from p2p.bitcoin import lines, session
 from p2p.bitcoin import messages as m
@@ -255,8 +255,8 @@ def test_one_who_does_not_read_is_stalled() -> None:
     async def main() -> None:
         async with wire(street, connect=[HOME], scores=scores) as net:
             await up(net)
-            for _ in range(100_000):
-                await net.announce(CHAIN[: 8 * 80])
+            for at in range(100_000):
+                await net.announce(CHAIN[at % 2_000 * 80 :][:80])
             (peer,) = net._roster.peers.values()
             assert peer.session is not None
             assert peer.session._outbox_size <= session.MAX_OUTBOX
@@ -331,6 +331,7 @@ def test_news_go_by_headers_to_who_wants_them_and_by_inv_to_others() -> None:
 
     async def wants(remote: bp.Remote) -> None:
         await remote.send(m.SendHeaders())
+        await remote.send(m.GetHeaders((GENESIS_HASH,)))
         await bp.honest(remote)
 
     homes = {"11.1.1.1:1": wants, "12.1.1.1:1": bp.honest}
@@ -342,15 +343,105 @@ def test_news_go_by_headers_to_who_wants_them_and_by_inv_to_others() -> None:
             await until(lambda: len(net.peers()) == 2)
             await trio.sleep(1)
             await net.announce(CHAIN[: 2 * 80])
-            await net.announce(CHAIN[: 9 * 80])
+            await net.announce(CHAIN[: 11 * 80])
             await trio.sleep(1)
 
     run(main)
     heard = {home: street.houses[home].remotes[-1].heard for home in homes}
     inv = m.Inv(m.inventory_row(m.InvKind.BLOCK, bp.hash_of(CHAIN[80:160])))
-    far = m.Inv(m.inventory_row(m.InvKind.BLOCK, bp.hash_of(CHAIN[8 * 80 : 9 * 80])))
-    assert [one for one in heard["11.1.1.1:1"] if isinstance(one, m.Headers | m.Inv)] == [m.Headers(CHAIN[:160]), far]
-    assert [one for one in heard["12.1.1.1:1"] if isinstance(one, m.Headers | m.Inv)] == [inv, far]
+    far = m.Inv(m.inventory_row(m.InvKind.BLOCK, bp.hash_of(CHAIN[10 * 80 : 11 * 80])))
+    assert told(heard["11.1.1.1:1"]) == [m.Headers(b""), m.Headers(CHAIN[:160]), far]
+    assert told(heard["12.1.1.1:1"]) == [inv, far]
+
+
+def told(heard: list[m.Message]) -> list[m.Headers | m.Inv]:
+    return [one for one in heard if isinstance(one, m.Headers | m.Inv)]
+
+
+def test_who_has_a_block_is_not_told_of_it() -> None:
+    """btcd would ask for what comes after it, and leave for want of an answer."""
+    street = bp.Street()
+
+    def has(*shows: m.Spoken) -> bp.Behaviour:
+        async def behave(remote: bp.Remote) -> None:
+            for message in (m.SendHeaders(), *shows):
+                await remote.send(message)
+            await bp.honest(remote)
+
+        return behave
+
+    tip = bp.hash_of(CHAIN[9 * 80 : 10 * 80])
+    homes = {
+        "11.1.1.1:1": has(m.Headers(CHAIN[: 10 * 80])),
+        "12.1.1.1:1": has(m.Inv(m.inventory_row(m.InvKind.BLOCK, tip))),
+        "13.1.1.1:1": has(m.GetHeaders((tip,))),
+        "14.1.1.1:1": has(m.GetHeaders((bp.hash_of(CHAIN[8 * 80 : 9 * 80]),))),
+    }
+    for home, behaviour in homes.items():
+        street.houses[home] = bp.House(behaviour)
+
+    async def main() -> None:
+        async with wire(street, connect=list(homes)) as net:
+            await until(lambda: len(net.peers()) == 4)
+            await trio.sleep(1)
+            await net.announce(CHAIN[2 * 80 : 10 * 80])
+            await net.announce(CHAIN[3 * 80 : 11 * 80])
+            await trio.sleep(1)
+
+    run(main)
+    heard = [told(street.houses[home].remotes[-1].heard) for home in homes]
+    tenth, eleventh = (m.Headers(CHAIN[at * 80 : (at + 1) * 80]) for at in (9, 10))
+    nothing = m.Headers(b"")
+    assert heard == [[eleventh], [eleventh], [nothing, eleventh], [nothing, tenth, eleventh]]
+
+
+def test_a_reorganization_is_told_from_where_the_branches_part() -> None:
+    """Or by ``inv`` where the peer is not known to have that block: btcd leaves who sends headers that do not fit."""
+    street = bp.Street()
+
+    async def wants(remote: bp.Remote) -> None:
+        await remote.send(m.SendHeaders())
+        await remote.send(m.GetHeaders((GENESIS_HASH,)))
+        await bp.honest(remote)
+
+    street.houses[HOME] = bp.House(wants)
+    fork = bp.hash_of(CHAIN[80:160])
+    near, far = (mine_run(fork, 1_400_000_000, count, seed=1) for count in (3, 20))
+
+    async def main() -> None:
+        async with wire(street, connect=[HOME]) as net:
+            await up(net)
+            await trio.sleep(1)
+            for height in (1, 2, 3, 4):
+                await net.announce(CHAIN[: height * 80])
+            await net.announce(CHAIN[: 2 * 80] + near)
+            await net.announce(far[-8 * 80 :])
+            await trio.sleep(1)
+
+    run(main)
+    ours = [m.Headers(CHAIN[at * 80 : (at + 1) * 80]) for at in range(4)]
+    inv = m.Inv(m.inventory_row(m.InvKind.BLOCK, bp.hash_of(far[-80:])))
+    assert told(street.houses[HOME].remotes[-1].heard) == [m.Headers(b""), *ours, m.Headers(near), inv]
+
+
+def test_getblocks_is_told_that_there_is_nothing_more() -> None:
+    street = bp.Street()
+
+    async def asks(remote: bp.Remote) -> None:
+        payload = bytes(69)
+        frame = bp.MAGIC + b"getblocks".ljust(12, b"\0") + len(payload).to_bytes(4, "little")
+        await remote.raw(frame + bp.hash_of(payload)[:4] + payload)
+        await bp.honest(remote)
+
+    street.houses[HOME] = bp.House(asks)
+
+    async def main() -> None:
+        async with wire(street, connect=[HOME]) as net:
+            await up(net)
+            await trio.sleep(1)
+
+    run(main)
+    assert told(street.houses[HOME].remotes[-1].heard) == [m.Inv(b"")]
 
 
 class Chained(Nothing):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 import random
 import ssl
 import subprocess
@@ -10,6 +11,7 @@ import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 import trio
@@ -384,6 +386,23 @@ def test_a_status_is_a_typed_fault_that_says_what_the_server_said(
     assert status[:3] in found.evidence
     if b"message" in body:
         assert "No partialUpdate" in found.evidence
+
+
+@pytest.mark.parametrize("path", ["/v2/SECRETKEY1234567890", "/SECRET%2DKEY1234567890/eth"])
+def test_a_key_in_the_path_is_not_repeated(path: str) -> None:
+    """Servers say in an error what they were asked for."""
+
+    async def script(stream: trio.abc.Stream, asked: Asked) -> None:
+        text = f"Route GET:{asked.path} ({unquote(asked.path)}) not found" * 40
+        await stream.send_all(answer(json.dumps({"message": text}).encode(), status="404 Not Found"))
+
+    async def with_key(api: BeaconApi, endpoint: Endpoint) -> Reply | RemoteFault:
+        return await api.latest(parse_endpoint(endpoint.base + path), "finality", 3_000)
+
+    reply = ask(script, with_key)
+    assert isinstance(reply, RemoteFault)
+    assert "SECRET" not in reply.evidence
+    assert "light_client/finality_update" in reply.evidence
 
 
 def test_redirects_are_not_followed_not_even_to_itself() -> None:

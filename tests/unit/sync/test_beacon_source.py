@@ -12,6 +12,7 @@ import pytest
 import trio
 
 from p2p.beacon.events import PeerUp
+from p2p.beacon.messages import Status
 from p2p.beacon.provider import Chunk
 from p2p.faults import FaultReason, RemoteFault
 from p2p.memory import MemoryNetwork, address_of, peer_id_of
@@ -19,6 +20,7 @@ from spvnode.bls import Verifier
 from spvnode.ethereum.chain import BeaconChain
 from spvnode.ethereum.items import Kind, join, split
 from spvnode.ethereum.networks import Network
+from spvnode.ethereum.units import Slot
 from spvnode.follow.ethereum_served import EthereumServed
 from spvnode.following import Tip
 from spvnode.store.memory import MemoryEngine
@@ -28,6 +30,7 @@ from spvnode.sync.beacon import BeaconSource, Front, claim, pump
 from spvnode.sync.driver import Driver
 from spvnode.sync.peers import PeerTable
 from spvnode.sync.source import Items
+from spvnode.sync.table import State
 from spvnode.types import Hash32, Height, Work
 from tests.adversary import beacon_peers as hostile
 from tests.support.beacon import ListProvider, Node, node
@@ -51,6 +54,7 @@ VERIFIER = Verifier()
 LIVE = NETWORK.start_of(recorded(NIMBUS, "optimistic_update").signature_slot + 1)
 """When the last of it was news."""
 SERVER = peer_id_of("server")
+FAR = NETWORK.start_of(Slot(2**40))
 
 
 @dataclass
@@ -221,19 +225,49 @@ def test_without_the_wire_nobody_is_at_fault() -> None:
 
 def test_a_claim_is_the_period_before_what_is_finalized() -> None:
     status = replace(ListProvider().status(), finalized_epoch=822 * 256 - 1, earliest_available_slot=None)
-    said = claim(NETWORK, "p", status)
+    said = claim(NETWORK, "p", status, FAR)
     assert (said.peer, said.tip.height, said.tip.hash, said.tip.work, said.base) == ("p", 820, b"h" * 32, 0, -1)
-    assert claim(NETWORK, "p", replace(status, finalized_epoch=822 * 256)).tip.height == 821
+    assert claim(NETWORK, "p", replace(status, finalized_epoch=822 * 256), FAR).tip.height == 821
     # The machine asks a peer that has the item before the one that is needed.
-    assert claim(NETWORK, "p", replace(status, earliest_available_slot=810 * 8192 + 5)).base == 809
-    assert claim(NETWORK, "p", replace(status, earliest_available_slot=2**64 - 1)).base == 820
-    young = claim(NETWORK, "p", replace(status, finalized_epoch=255))
+    assert claim(NETWORK, "p", replace(status, earliest_available_slot=810 * 8192 + 5), FAR).base == 809
+    assert claim(NETWORK, "p", replace(status, earliest_available_slot=2**64 - 1), FAR).base == 820
+    young = claim(NETWORK, "p", replace(status, finalized_epoch=255), FAR)
     assert (young.tip.height, young.base) == (-1, -1)  # a bootstrap in period 0 leaves a tip of -1, and needs 0
+
+
+def test_nobody_has_what_has_not_begun() -> None:
+    status = replace(ListProvider().status(), finalized_epoch=2**64 - 1)
+    assert claim(NETWORK, "p", status, NETWORK.start_of(Slot(822 * 8192))).tip.height == 821
+    assert claim(NETWORK, "p", status, NETWORK.genesis_time - 1).tip.height == -1
+
+
+def test_who_claims_the_far_future_and_never_has_time_holds_nothing_up() -> None:
+    async def main() -> None:
+        net, chain = MemoryNetwork(), full()
+        ours = served(chain)
+
+        def lie() -> Status:
+            return replace(ours.status(), finalized_epoch=2**40, head_slot=2**45, head_root=bytes(32))
+
+        here = node(net, "victim", ours, static=[address_of("hostile")])
+        async with net.host("hostile") as evil, here as victim, trio.open_nursery() as nursery:
+            hostile.serve(evil, hostile.rate_limiting, status=lie)
+            victim.stop_collecting()
+            driver = Driver(chain, BeaconSource(NETWORK, lambda: victim.net), jitter=lambda: 0.0, clock=clock)
+            nursery.start_soon(driver.run)
+            nursery.start_soon(lambda: pump(victim.net, driver, NETWORK, front_of(chain), clock=clock))
+            await trio.sleep(600)
+            assert len(driver.machine.peers) == 1
+            assert not driver.machine.peers.leaders(driver.machine.tip)  # else it is not ready
+            assert driver.machine.state is State.IDLE
+            nursery.cancel_scope.cancel()
+
+    simulate(main)
 
 
 def test_a_chain_that_begins_in_period_0_is_led() -> None:
     status = replace(ListProvider().status(), finalized_epoch=2 * 256, earliest_available_slot=0)
-    said = claim(NETWORK, "p", status)
+    said = claim(NETWORK, "p", status, FAR)
     peers = PeerTable()
     peers.claim(said.peer, said.tip, said.base)
     begun = Tip(Height(-1), Hash32(bytes(32)), Work(0))
@@ -255,14 +289,14 @@ def test_peers_are_claims_and_their_end_is_told() -> None:
             nursery.start_soon(pumping)
             async with node(net, "server", ours, static=[address_of("victim")]):
                 await trio.sleep(60)
-                assert inbox.events == [claim(NETWORK, SERVER, ours.status())]
+                assert inbox.events == [claim(NETWORK, SERVER, ours.status(), LIVE)]
             await trio.sleep(1)
             assert inbox.events[1:] == [ev.PeerLeft(SERVER)]
             async with node(net, "server", ours, static=[address_of("victim")]):
                 await trio.sleep(3)
                 scope.cancel()
                 await trio.sleep(3)
-                assert inbox.events[2:] == [claim(NETWORK, SERVER, ours.status()), ev.PeerLeft(SERVER)]
+                assert inbox.events[2:] == [claim(NETWORK, SERVER, ours.status(), LIVE), ev.PeerLeft(SERVER)]
 
     simulate(main)
 

@@ -4,6 +4,7 @@ updates, lies, failures and return."""
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -17,16 +18,16 @@ from rest_server import SSZ, Asked, BeaconServer, Script, answer, serving
 from p2p.faults import FaultReason, RemoteFault
 from p2p.rest.api import BeaconApi
 from p2p.rest.client import RestClient, Timing
-from p2p.rest.endpoint import Endpoint
+from p2p.rest.endpoint import Endpoint, parse_endpoint
 from spvnode.ethereum import items
 from spvnode.ethereum.containers import LightClientFinalityUpdate, beacon_root, decode
 from spvnode.ethereum.forks import Fork
 from spvnode.ethereum.units import Root, Slot
 from spvnode.following import Tip
 from spvnode.sync import events as ev
-from spvnode.sync.beacon_rest import PAGE, RestSource
+from spvnode.sync.beacon_rest import RestSource
 from spvnode.sync.cross_check import KEPT, MAX_SOURCES, Disagreement, FinalityLedger
-from spvnode.sync.rest_peer import RestTiming
+from spvnode.sync.rest_peer import PAGE, PAGE_S, RestPeer, RestTiming
 from spvnode.sync.source import Items
 from spvnode.types import Hash32, Height, Work
 
@@ -224,6 +225,50 @@ def test_400_periods_come_in_pages_within_the_bound() -> None:
     with_rig(test, server, name=LODESTAR, run=False)
     assert PAGE == 32
     assert server.pages == [32] * 12 + [16] + [32]
+
+
+class SlowLine(BeaconServer):
+    """Its line carries a page of 8 periods as JSON in a second, and no longer one."""
+
+    async def __call__(self, stream: trio.abc.Stream, asked: Asked) -> None:
+        self.asked.append(asked)
+        data = self.respond(asked)
+        for at in range(0, len(data), 32_000):
+            await stream.send_all(data[at : at + 32_000])
+            await trio.sleep(0.05)
+
+
+def test_a_slow_line_gets_shorter_pages_and_no_points() -> None:
+    server = SlowLine(NIMBUS, ssz=False)
+    got: list[bytes] = []
+
+    async def test(made: Rig) -> None:
+        while len(got) < LAST - FIRST + 1:
+            start = FIRST + len(got)
+            reply = await made.source.fetch_range(made.peer(), Height(start), LAST - start + 1)
+            if isinstance(reply, Items):
+                got.extend(ssz_of(reply.items))
+            else:
+                assert (reply.reason, reply.scored) == (FaultReason.DRIP, True)
+        assert made.info()["score"] == 0
+
+    with_rig(test, server, run=False)
+    assert got == recorded(server)
+    assert [int(asked.query["count"]) for asked in server.asked][:2] == [21, 10]
+
+
+def test_the_length_of_pages_follows_the_line() -> None:
+    peer = RestPeer(parse_endpoint("http://127.0.0.1"))
+    lengths = []
+    for took in (math.inf, PAGE_S + 1, PAGE_S, 0.1, math.inf, math.inf, math.inf, math.inf, math.inf, 0.1):
+        peer.paged(peer.page, took)
+        lengths.append(peer.page)
+    assert lengths == [16, 8, 8, 16, 8, 4, 2, 1, 1, 2]
+    peer.paged(1, 0.1)  # a short one says nothing of the line
+    assert peer.page == 2
+    peer.page = PAGE
+    peer.paged(PAGE, 0.1)
+    assert peer.page == PAGE
 
 
 def test_good_pages_stand_when_a_later_one_fails() -> None:
