@@ -266,6 +266,8 @@ def _ancestry(found: dict[str, Any], trusted: bytes | None) -> Verdict:
     shown = {f"{side}_{name}": value[::-1].hex() for name, both in (("hash", leaves), ("root", roots))
              for side, value in both.items()}  # fmt: skip
     claimed = () if whose == "trusted new root" else ("new_height",) if trusted else ("old_height", "new_height")
+    if first:  # a root tells how many blocks there are, not from where they are counted
+        claimed = ("range_start", "old_height", "new_height")
     fields = {**_shown(ANCESTRY, found), **shown}
     return Verdict(True, "ok", SAYS[f"ancestry, {whose}"].format(**fields) + ".", whose, claimed, fields)
 
@@ -321,5 +323,7 @@ def _headers(found: dict[str, Any], trusted: bytes | None) -> Verdict:
     hashes = [leaves[height - first][::-1].hex() for height in heights]
     fields = {**_shown(HEADERS, found), "hashes": hashes, "tip_hash": sha256d(found["tip_header"])[::-1].hex(),
               "count": len(rows)}  # fmt: skip
-    claimed = ("root", "start_height", "cp_height") if trusted is None else ()
+    claimed = ("root",) * (trusted is None)
+    if trusted is None or start:  # at height 0 it is genesis, checked
+        claimed += ("start_height", "cp_height")
     return Verdict(True, "ok", SAYS[f"headers, {whose}"].format(**fields) + ".", whose, claimed, fields)

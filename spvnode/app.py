@@ -23,8 +23,10 @@ from p2p.host import IdentityError, ListenError, load_or_create, open_host
 from p2p.mesh.service import Mesh
 from p2p.port import HostConfig
 from p2p.score import ScoreBoard
+from spvnode import tracing
 from spvnode.bitcoin.params import NETWORKS
 from spvnode.config import BeaconConfig, Config, ensure_datadir
+from spvnode.electrum.server import serve_electrum
 from spvnode.errors import InputError, SpvnodeError
 from spvnode.follow.base import Follower
 from spvnode.follow.bitcoin import BitcoinFollower
@@ -77,7 +79,8 @@ async def _main(config: Config, read: Callable[[], Config]) -> None:
     reloader = Reloader(config, read, datadir, desk)
     hub = Hub(node, Journal(datadir / JOURNAL_NAME), desk)
     hooks = [(one.name, Webhook(hub, one, datadir / WEBHOOKS_NAME)) for one in config.rpc.webhook]
-    stop = trio.Event()
+    stop, metrics = trio.Event(), Metrics()
+    tracing.configure(config.trace)
     try:
         async with trio.open_nursery() as drivers:
             for one in node.followed.values():
@@ -90,7 +93,7 @@ async def _main(config: Config, read: Callable[[], Config]) -> None:
                     node,
                     datadir=datadir,
                     bind=config.rpc.endpoint,
-                    metrics=Metrics(),
+                    metrics=metrics,
                     stop=stop.set,
                     desk=desk,
                     services=Services(reload=reloader.answer, hub=hub),
@@ -101,6 +104,9 @@ async def _main(config: Config, read: Callable[[], Config]) -> None:
                 services.start_soon(supervise, "events", hub.run)
                 for name, hook in hooks:
                     services.start_soon(supervise, f"webhook {name}", hook.run)
+                if config.electrum.enabled:
+                    electrum = partial(serve_electrum, node, config.electrum_network, config.electrum)
+                    services.start_soon(supervise, "electrum", partial(electrum, news=hub.news, metrics=metrics))
                 if config.mesh.enabled:
                     services.start_soon(supervise, "mesh", partial(run_mesh, node, config, datadir))
                 for one in node.followed.values():
@@ -111,6 +117,7 @@ async def _main(config: Config, read: Callable[[], Config]) -> None:
                 services.cancel_scope.cancel()
             drivers.cancel_scope.cancel()
     finally:
+        tracing.close()
         for one in node.followed.values():
             one.close()
 

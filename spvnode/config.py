@@ -16,11 +16,13 @@ from msgspec import Meta, Struct
 
 from merkle.shape import MAX_PEAKS
 from spvnode import networks
-from spvnode.config_rpc import RpcConfig as RpcConfig
+from spvnode.config_electrum import ElectrumConfig
+from spvnode.config_rpc import RpcConfig
+from spvnode.config_trace import TraceConfig
 from spvnode.errors import InputError
 from spvnode.inputs import (
-    Endpoint,
     MAX_HEIGHT,
+    Endpoint,
     bounded,
     parse_endpoint,
     parse_hash,
@@ -274,12 +276,14 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Where everything is kept; empty for the user's data directory, such as ``~/.local/share/spvnode``."""
     mesh: MeshConfig = MeshConfig()
     rpc: RpcConfig = RpcConfig()
+    electrum: ElectrumConfig = ElectrumConfig()
     checkpoint: tuple[CheckpointConfig, ...] = ()
     wire: tuple[WireConfig, ...] = ()
     beacon: tuple[BeaconConfig, ...] = ()
     sync: SyncConfig = SyncConfig()
     store: StoreConfig = StoreConfig()
     log: LogConfig = LogConfig()
+    trace: TraceConfig = TraceConfig()
 
     def __post_init__(self) -> None:
         _check_count("networks", self.networks)
@@ -295,6 +299,10 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         _check_once("checkpoint", tuple(entry.network for entry in self.checkpoint))
         _check_once("beacon", tuple(entry.network for entry in self.beacon))
         _check_once("wire", tuple(entry.network for entry in self.wire))
+        if self.electrum.enabled and self.electrum_network not in networks.BITCOIN:
+            raise InputError("electrum.network", "names no network of Bitcoin's kind, or there is none to serve")
+        if self.electrum.enabled and self.electrum_network not in self.networks:
+            raise InputError("electrum.network", f"names {self.electrum.network}, which is not among networks")
         for wire in self.wire:
             parse_network(wire.network, "wire.network", networks.BITCOIN)
         for entry in self.checkpoint:
@@ -305,6 +313,11 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
             if (beacon.network in known) == bool(beacon.config):
                 problem = "is a network of another kind" if beacon.config else "is no Ethereum network that we know"
                 raise InputError("beacon.network", f"{beacon.network} {problem}; known are {', '.join(known)}")
+
+    @property
+    def electrum_network(self) -> str:
+        """The one network that the Electrum server serves; empty where there is none of its kind."""
+        return self.electrum.network or next((name for name in self.networks if name in networks.BITCOIN), "")
 
     def wire_for(self, network: str) -> WireConfig:
         """The settings of a Bitcoin network's own peers, its own or the defaults."""

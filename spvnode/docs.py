@@ -1,5 +1,5 @@
-"""Writes the pages of docs/ that must not lie: limits, state machine, RPC, command line. ``--check`` only tells whether
-they are true.
+"""Writes the pages of docs/ that must not lie (limits, state machine, RPC, command line, manual page), and the code
+that is derived (the client's methods, the words of completion). ``--check`` only tells whether they are true.
 
 The limits page is read off the source: every module constant that holds a number and carries a docstring.
 """
@@ -13,6 +13,10 @@ from itertools import pairwise
 from pathlib import Path
 
 from spvnode.cli.docs import render as render_cli
+from spvnode.cli.man import render as render_man
+from spvnode.cli.words_code import words_page
+from spvnode.metrics_docs import render as render_metrics
+from spvnode.rpc.client_code import async_methods_page, methods_page, names_page
 from spvnode.rpc.docs import render as render_rpc
 from spvnode.sync.table import TRANSITIONS, diagram
 
@@ -69,16 +73,30 @@ def state_page() -> str:
     ])  # fmt: skip
 
 
+PAGES = {
+    "spvnode/method_names.py": names_page,
+    "spvnode/client/methods.py": methods_page,
+    "spvnode/client/async_methods.py": async_methods_page,
+    "spvnode/cli/words.py": words_page,
+    "docs/limits.md": limits_page,
+    "docs/state-machine.md": state_page,
+    "docs/rpc.md": render_rpc,
+    "docs/cli.md": render_cli,
+    "docs/metrics.md": render_metrics,
+    "docs/spvnode.1": render_man,
+}
+"""What is written where. Code first: the limits are read off it."""
+
+
 def main(arguments: list[str]) -> int:
     """Writes the pages, or with ``--check`` names those that differ. Returns the exit code."""
-    pages = {"limits.md": limits_page, "state-machine.md": state_page, "rpc.md": render_rpc, "cli.md": render_cli}
     stale = []
-    for name, render in pages.items():
-        path, text = ROOT / "docs" / name, render()
+    for name, render in PAGES.items():
+        path, text = ROOT / name, render()
         if "--check" not in arguments:
             path.write_text(text)
         elif not path.exists() or path.read_text() != text:
-            stale.append(f"docs/{name}")
+            stale.append(name)
     if stale:
         sys.stderr.write(f"error: out of date, run `make docs`: {', '.join(stale)}\n")
     return 1 if stale else 0

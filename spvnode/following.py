@@ -80,6 +80,8 @@ class Verdict:
     """For REJECTED: the broken rule, in the field's name for it (``high-hash``, ``prev-blk-not-found``)."""
     last: int = -1
     """Unless REJECTED: number of the last item in its chain."""
+    undone: int = 0
+    """For REORGANIZES: how many items leave the main chain."""
     index: int = 0
     """For REJECTED: position in the run of the first offending item."""
     blame: Blame = Blame.SENDER

@@ -53,7 +53,7 @@ class Metrics:
 
     def observe(self, node: NodeView) -> None:
         """Reads the node. Call on the event loop's thread, before each ``render``."""
-        self._node.metrics = list(_families(node))
+        self._node.metrics = list(node_families(node))
 
     def render(self) -> bytes:
         """The exposition text, of the node as last observed. Thread-safe."""
@@ -71,7 +71,8 @@ class _Snapshot(Collector):
         return self.metrics
 
 
-def _families(node: NodeView) -> Iterator[Metric]:
+def node_families(node: NodeView) -> Iterator[Metric]:
+    """What is read off the node, one family each."""
     info = GaugeMetricFamily("spvnode_info", "Always 1; the version is the label.", labels=["version"])
     info.add_metric([node.version], 1)
     yield info

@@ -17,7 +17,7 @@ SOCKET_NAME = "rpc.sock"
 """The RPC for this user."""
 COOKIE_NAME = ".cookie"
 """The RPC's credentials, new at each start."""
-TOKEN_KEY_NAME = "token.key"
+TOKEN_KEY_NAME = "token.key"  # noqa: S105 - a name
 """The key of the RPC's tokens, made with the first of them."""
 TOKENS_NAME = "tokens.json"
 """Which tokens were made, for people; not the tokens."""

@@ -84,6 +84,8 @@ def _verify_columns(form: bytes, trusted_root: bytes | str | None) -> Verdict:
         "count": found.count,
     }
     rests_on, claimed = ("maker", ("root", "cp_height")) if trusted is None else ("trusted root", ())
+    if found.range_start:  # a root tells how many blocks there are, not from where they are counted
+        claimed = (*(("root",) if trusted is None else ()), "range_start", "cp_height")
     under = "the root you trust" if trusted else f"root {fields['root']}, the maker's word until you compare it"
     blocks = f"the {found.network} blocks up to {found.cp_height}"
     says = f"{found.count} headers are at their heights of {blocks} under {under}."

@@ -14,7 +14,7 @@ import msgspec
 import structlog
 import trio
 
-from spvnode import logs
+from spvnode import logs, tracing
 from spvnode.config import Config
 from spvnode.errors import InputError
 from spvnode.rpc.settings import Desk, load_settings
@@ -26,6 +26,7 @@ LIVE_KEYS = (
     "rpc.rates.",
     "rpc.subscriptions",
     "rpc.token_key_file",
+    "trace.",
 )
 """Keys, or beginnings of keys, that a running daemon takes. The keys of tokens and what is revoked are read each time,
 whether the setting has changed or not."""
@@ -57,6 +58,7 @@ class Reloader:
         async with self._turn:
             config = await trio.to_thread.run_sync(self._read)
             settings = await trio.to_thread.run_sync(load_settings, config.rpc, self._datadir)
+            await trio.to_thread.run_sync(tracing.configure, config.trace)
             logs.configure(config.log.level, config.log.format)
             self._desk.now = settings
             found = _flat(config)

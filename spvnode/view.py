@@ -116,6 +116,9 @@ class ChainView(Protocol):
     def root(self, cp_height: Height) -> Hash32:
         """Header-tree root over range start..``cp_height`` (Electrum's ``cp_height`` tree)."""
 
+    def branch(self, height: Height, cp_height: Height) -> list[bytes]:
+        """Siblings from the hash at ``height`` up to that root, lowest first."""
+
     @property
     def range_start(self) -> Height:
         """Height of the header tree's first leaf: 0, or the checkpoint's where its peaks are unknown."""

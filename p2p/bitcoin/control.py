@@ -16,7 +16,7 @@ class WireControl:
     def __init__(self, population: Population, roster: Roster[Any, Any], static: set[str], port: int) -> None:
         self._population = population
         self._roster = roster
-        self._static = static
+        self.static = static
         self._port = port
 
     def takes(self, address: str) -> bool:
@@ -26,13 +26,13 @@ class WireControl:
     def add(self, address: str) -> bool:
         """Keep connected to it from now on, until the daemon ends; False where that is so already."""
         target = parse_target(address.removeprefix(PREFIX), self._port)
-        self._static.add(target.peer)
+        self.static.add(target.peer)
         return self._population.keep(target)
 
     def remove(self, address: str) -> bool:
         """Keep no longer; the connection stays. False where it was not added."""
         target = parse_target(address.removeprefix(PREFIX), self._port)
-        self._static.discard(target.peer)
+        self.static.discard(target.peer)
         return self._population.leave(target)
 
     def once(self, address: str) -> None:

@@ -98,6 +98,9 @@ class TcpDial:
     networks: Final = (Network.IPV4, Network.IPV6)
 
     async def __call__(self, target: Target) -> Stream:
+        if target.endpoint is not None and target.endpoint.network not in self.networks:
+            # An anchor of a run behind a proxy, say. Looking its name up would tell the DNS server (RFC 7686).
+            raise DialFailed(f"{target}: only a proxy gets there")
         return await _connect(target.host, target.port, DIAL_S)
 
 

@@ -97,6 +97,9 @@ class Lines:
         except DialFailed as failed:
             log.debug("dial failed", addr=str(target), problem=str(failed))
             return False
+        except Exception:  # firewall: one address must not take the wire down; nothing is hidden
+            log.exception("dialing failed", addr=str(target))
+            return False
         if isinstance(outcome, NotWanted):
             self._not_wanted(target.peer, outcome)
             return False

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -234,12 +234,11 @@ class BitcoinNet:
         known = self._roster.peers.get(peer)
         if known is None or known.session is None or known.leaving:
             return gone(peer, self.params.name, "not connected")
-        transport = known.session.link.transport
-        transport.large = transport.large or large
+        known.awaits_large(+large)
         try:
             return await known.session.ask(message, take)
         finally:
-            transport.large = transport.large and not large
+            known.awaits_large(-large)
 
     # What the node tells.
 
@@ -351,7 +350,8 @@ class BitcoinNet:
         return peer.rpartition(":")[0] if line is not None and line.inbound else peer
 
     def _unwelcome(self, peer: str) -> bool:
-        names: Collection[str] = (peer, peer.rpartition(":")[0])
+        # A peer of the configuration does not answer for who dials us from its host: through an onion service, or NAT.
+        names = {peer} if peer in self.control.static else {peer, peer.rpartition(":")[0]}
         banned = self._bans.until(peer, peer.removeprefix(PREFIX), self._wall()) is not None
         return banned or any(self._scores.discouraged_until(name, self._wall()) is not None for name in names)
 

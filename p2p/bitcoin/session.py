@@ -52,6 +52,9 @@ BYTES_BURST: Final = 10_000_000.0
 given back."""
 MESSAGE_COST: Final = 500
 """Bytes that a message counts beyond its own: 200 empty ones a second are enough for anybody."""
+ANSWER_COST: Final = 2 * MESSAGE_COST + 100
+"""Given back for an answer beside its own bytes: that it is a message, and the ``pong`` behind it another, both in
+their frames. We choose how many questions there are."""
 MAX_NOT_FOUND: Final = 1_000
 """Rows of a ``getdata`` that are answered: we serve no data, and must not echo megabytes."""
 
@@ -251,7 +254,7 @@ class Session:
             answer = question.take(message)
             if answer is not None:
                 if isinstance(message, m.Headers | m.Block | m.CFilter | m.CFHeaders | m.CFCheckpt):
-                    self._allowance.give(_size(message))
+                    self._allowance.give(_size(message) + ANSWER_COST)
                 self._settle(question, answer)
                 return True
         return False

@@ -1,7 +1,7 @@
 """The ``spvnode`` command.
 
-``--version`` answers before anything is imported, ``--help`` before any command is: each command is a module that is
-loaded when it is called. Whatever a command raises ends here as one line on stderr and an exit code, never as a
+``--version`` and completion answer before click is imported, ``--help`` before any command is: each command is a module
+that is loaded when it is called. Whatever a command raises ends here as one line on stderr and an exit code, never as a
 traceback.
 """
 
@@ -18,6 +18,11 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         from spvnode.version import VERSION  # noqa: PLC0415 - the fast path imports nothing else
 
         sys.stdout.write(f"spvnode {VERSION}\n")
+        sys.exit(0)
+    if words[:1] == ["__complete"]:
+        from spvnode.cli.complete import main as complete  # noqa: PLC0415 - at each press of the key
+
+        complete(words[1:])
         sys.exit(0)
     from spvnode.cli.shell import run_command  # noqa: PLC0415 - click costs 40 ms
 

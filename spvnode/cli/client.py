@@ -5,19 +5,16 @@ from __future__ import annotations
 import http.client
 import json
 import re
-import socket
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from spvnode.cli.exits import Exit
 from spvnode.cli.shell import CommandFailed
+from spvnode.client.blocking import UnixConnection
+from spvnode.client.exchange import MAX_REPLY, TIMEOUT, Params, encode_call, patience
 from spvnode.places import SOCKET_NAME
 
-TIMEOUT = 90.0
-"""Seconds for a reply: longer than the daemon itself gives a request."""
-MAX_REPLY = 64 << 20
-"""Bytes of a reply that are read. The daemon is ours, but the socket's path comes from the user."""
 _NAMES_PARAMETER = re.compile(r"[a-z_.]+(\[[0-9]+\])?: ")
 # Codes of spvnode.rpc.errors, which is not imported here: it would cost msgspec.
 IN_WARMUP = -28
@@ -41,31 +38,18 @@ class DaemonAbsent(CommandFailed):
         super().__init__(Exit.UNAVAILABLE, f"datadir: no daemon answers in {datadir} ({why}){start}")
 
 
-class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: Path) -> None:
-        super().__init__("localhost", timeout=TIMEOUT)
-        self._path = path
-
-    def connect(self) -> None:
-        """Connects to the socket file instead of a host and port."""
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(str(self._path))
-
-
 class Client:
     """One daemon. Every method raises ``DaemonAbsent`` or ``DaemonError``."""
 
     def __init__(self, datadir: Path) -> None:
         self._datadir = datadir
 
-    def call(self, method: str, params: Mapping[str, Any] | None = None, *, about: str = "") -> Any:
-        """The result of one call; parameters by name, those that are None are left out.
+    def call(self, method: str, params: Params | None = None, *, about: str = "") -> Any:
+        """The result of one call; parameters that are named and None are left out.
 
         ``about`` names what the user gave, for an error that does not name a parameter itself.
         """
-        given = {name: value for name, value in (params or {}).items() if value is not None}
-        reply = self._post({"jsonrpc": "2.0", "id": 1, "method": method, "params": given})
+        reply = self._post(encode_call(method, params), patience(method, TIMEOUT))
         if not isinstance(reply, dict):
             raise DaemonAbsent(self._datadir, "the reply is no JSON-RPC object")
         error = reply.get("error")
@@ -73,8 +57,8 @@ class Client:
             raise _refused(int(error["code"]), str(error["message"]), about)
         return reply["result"]
 
-    def _post(self, body: Mapping[str, Any]) -> Any:
-        connection = _UnixConnection(self._datadir / SOCKET_NAME)
+    def _post(self, body: Mapping[str, Any], timeout: float) -> Any:
+        connection = UnixConnection(self._datadir / SOCKET_NAME, timeout)
         try:
             connection.request("POST", "/", json.dumps(body), {"Content-Type": "application/json"})
             return json.loads(connection.getresponse().read(MAX_REPLY))

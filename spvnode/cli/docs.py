@@ -59,17 +59,19 @@ def render() -> str:
     for name in COMMANDS:
         command = group.get_command(click.Context(group), name)
         if command is not None:
-            context = click.Context(
-                command,
-                info_name=f"spvnode {name}",
-                terminal_width=100,
-                help_option_names=group.context_settings["help_option_names"],
-            )
-            parts.append(f"## spvnode {name}\n\n```\n{command.get_help(context)}\n```\n")
+            parts.append(f"## spvnode {name}\n\n" + _help(command, f"spvnode {name}"))
+            for under in command.commands.values() if isinstance(command, click.Group) else ():
+                parts.append(_help(under, f"spvnode {name} {under.name}"))
     codes = "".join(f"| {int(code)} | {text} |\n" for code, text in MEANINGS.items())
     parts.append(f"## Exit codes\n\n| code | meaning |\n|---|---|\n{codes}")
     rows = "".join(f"| {' | '.join(row)} |\n" for row in _keys(Config, ""))
     return "\n".join([*parts, _CONFIG + rows])
+
+
+def _help(command: click.Command, name: str) -> str:
+    options = group.context_settings["help_option_names"]
+    context = click.Context(command, info_name=name, terminal_width=100, help_option_names=options)
+    return f"```\n{command.get_help(context)}\n```\n"
 
 
 def _keys(struct: type[msgspec.Struct], prefix: str) -> Iterator[tuple[str, str, str, str]]:

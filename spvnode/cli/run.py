@@ -22,6 +22,7 @@ FLAG_NAMES = {
     "mesh.mdns": "--mdns",
     "rpc.bind": "--rpc",
     "rpc.insecure": "--rpc-insecure",
+    "electrum.bind": "--electrum",
     "checkpoint": "--checkpoint",
     "beacon.checkpoint": "--checkpoint",
     "beacon.apis": "--beacon-api",
@@ -70,6 +71,7 @@ SWITCHES = {"enabled", "p2p"}
     help="Address of the RPC; port 0 for any free one; beyond loopback see rpc.tls_cert. Default: 127.0.0.1:8342.",
 )
 @click.option("--rpc-insecure", is_flag=True, help="RPC beyond loopback without TLS or token key: a proxy has both.")
+@click.option("--electrum", metavar="HOST:PORT", help="Serve the Electrum protocol there (TCP). Default: off.")
 @click.option(
     "--checkpoint",
     multiple=True,
@@ -136,6 +138,8 @@ def flag_values(given: dict[str, Any]) -> dict[str, Any]:
         values["rpc"] = {"bind": given["rpc"]}
     if given["rpc_insecure"]:
         values.setdefault("rpc", {})["insecure"] = True
+    if given["electrum"]:
+        values["electrum"] = {"bind": given["electrum"]}
     values |= starts(given["checkpoint"], "--checkpoint")
     for key, found, others, default in (
         ("wire", wire_values(given), ETHEREUM, "bitcoin"),

@@ -17,13 +17,18 @@ COMMANDS = {
     "run": ("spvnode.cli.run", "Run the daemon."),
     "import": ("spvnode.cli.import_", "Check a file of headers and commit it."),
     "status": ("spvnode.cli.status", "Show what the daemon is doing."),
+    "top": ("spvnode.cli.top", "Watch the daemon in the terminal."),
     "header": ("spvnode.cli.header", "Show a header by height or hash."),
     "proof": ("spvnode.cli.proof", "Make a portable proof of a header."),
     "verify": ("spvnode.cli.verify", "Check a proof, offline."),
+    "call": ("spvnode.cli.call", "Call any method of the RPC."),
+    "web": ("spvnode.cli.web", "Print a link to the dashboard."),
     "token": ("spvnode.cli.token", "Make, list and revoke tokens of the RPC."),
     "reload": ("spvnode.cli.reload", "Have the daemon read its configuration again."),
     "id": ("spvnode.cli.id", "Print this node's peer id and addresses."),
     "check": ("spvnode.cli.check", "Audit the stores of all networks."),
+    "doctor": ("spvnode.cli.doctor", "Find what keeps the node from working."),
+    "completion": ("spvnode.cli.completion", "Print a script that completes commands in a shell."),
 }
 """Name: (module with a ``command``, help). The texts stand here so that ``--help`` imports no command."""
 NATIVE_VARIABLES = ("SPVNODE_KERNELS", "SPVNODE_SHA256")

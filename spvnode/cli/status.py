@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -39,7 +41,15 @@ def _chain(client: Client, network: str) -> dict[str, Any]:
     standing = {key: sync.pop(key) for key in ("network", "freshness", "ready", rests)}
     reasons = sync.pop("reasons", [])
     info = (_beacon_info if beacon else _header_info)(client, named, standing)
-    return {**info, "connections": len(peers), "reasons": reasons, "sync": sync}
+    transports = Counter(str(kind) for peer in peers if (kind := peer.get("transport_protocol_type")))
+    return {
+        **info,
+        "connections": len(peers),
+        "connections_in": sum(bool(peer.get("inbound")) for peer in peers),
+        "transports": dict(transports),
+        "reasons": reasons,
+        "sync": sync,
+    }
 
 
 def _header_info(client: Client, named: dict[str, str], standing: dict[str, Any]) -> dict[str, Any]:
@@ -75,7 +85,8 @@ def _lines(chain: dict[str, Any]) -> list[str]:
     rows = {
         **(_beacon_rows(chain) if "grounds" in chain else _tip_rows(chain)),
         "heard from peers": _ago(chain["freshness"].get("last_useful_event_age")),
-        "peers": chain["connections"],
+        "peers": _peers(chain),
+        "disagreement": _disagreement(chain["sync"].get("wire", {}).get("disagreements", ())),
         "sync": chain["sync"].get("state"),
         "faults": ", ".join(f"{name} {count}" for name, count in chain["sync"].get("faults", {}).items()) or None,
         "ready": "yes" if chain["ready"] else "no: " + "; ".join(chain["reasons"]),
@@ -94,7 +105,7 @@ def _tip_rows(chain: dict[str, Any]) -> dict[str, object]:
         "chainwork": (chain["chainwork"].lstrip("0") or "0")
         + ("" if start["complete"] else " (since the checkpoint, or as given with it)"),
         "rests on": trust + ("" if start["complete"] else " (history below it not complete)"),
-        "tip age": seconds(chain["freshness"].get("tip_age")),
+        "tip age": _age(chain["freshness"].get("tip_age")),
         "branches": len(chain["chaintips"]) - 1,
     }
 
@@ -120,6 +131,24 @@ def _execution(finalized: dict[str, Any], optimistic: dict[str, Any]) -> str | N
     """Numbers of the execution blocks; None before capella."""
     final, newest = ((header["execution"] or {}).get("block_number") for header in (finalized, optimistic))
     return None if final is None else f"{final} finalized, {newest} signed"
+
+
+def _peers(chain: dict[str, Any]) -> str:
+    """``3 (1 libp2p, 2 v2; 1 of them dialed us)``."""
+    kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(chain["transports"].items()))
+    dialed = f"; {chain['connections_in']} of them dialed us" if chain["connections_in"] else ""
+    return f"{chain['connections']} ({kinds}{dialed})" if kinds else str(chain["connections"])
+
+
+def _disagreement(rows: Sequence[dict[str, Any]]) -> str | None:
+    """Who stays on another branch than ours."""
+    told = [f"{row['peer']} at {row['height']} for {seconds(row['seconds'])}" for row in rows]
+    return f"{len(told)} on another branch: " + ", ".join(told) if told else None
+
+
+def _age(age: float | None) -> str | None:
+    """A block may be made by a clock that is ahead of ours."""
+    return seconds(age) if age is None or age >= 0 else f"none: its time is {seconds(-age)} ahead of our clock"
 
 
 def _ago(age: float | None) -> str:

@@ -6,6 +6,7 @@ import json
 import os
 import secrets
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,8 @@ def command() -> None:
     """Make, list and revoke tokens of the RPC.
 
     A token is a JWT (HS256) with a subject, scopes (read, proofs, admin) and an end, for programs that shall not hold
-    the cookie: `Authorization: Bearer TOKEN`, or Basic with the user __token__. There is none until you make one.
+    the cookie: `Authorization: Bearer TOKEN`, or Basic with the user __token__. There is none until you make one. Each
+    command takes --json.
     """
 
 
@@ -52,12 +54,8 @@ def create(
 
     The key that signs it is made with the first token, in token.key in the data directory.
     """
-    settings, place = _place(datadir, config)
-    key = _signing_key(settings, place)
-    now = int(time.time())
-    token, token_id = mint(key, subject, [Scope(one) for one in scopes], issued=now, expires=now + days * DAY)
-    entry = {"id": token_id, "subject": subject, "scopes": list(scopes), "issued": now, "expires": now + days * DAY}
-    _write_list(place, [*_listed(place), entry], now)
+    settings, place = find_place(datadir, config)
+    entry, token = issue(settings, place, subject, [Scope(one) for one in scopes], seconds=days * DAY)
     _tell(place)
     emit({**entry, "token": token}, [token], as_json=as_json)
 
@@ -67,7 +65,7 @@ def create(
 @json_option
 def list_(datadir: str | None, config: str | None, as_json: bool) -> None:
     """List the tokens that were made here, with their state; the tokens themselves are kept nowhere."""
-    _, place = _place(datadir, config)
+    _, place = find_place(datadir, config)
     revoked, now = load_revoked(place / REVOKED_NAME), time.time()
     found = [{**entry, "state": _state(entry, revoked, now)} for entry in _listed(place)]
     lines = [
@@ -89,7 +87,7 @@ def revoke(token_id: str | None, subject: str | None, datadir: str | None, confi
     """Revoke the token ID (see `spvnode token list`), at once where the daemon runs."""
     if (token_id is None) == (subject is None):
         raise InputError("arguments", "name an ID, or --subject NAME")
-    _, place = _place(datadir, config)
+    _, place = find_place(datadir, config)
     line = f"sub:{subject}" if token_id is None else token_id
     listed = _listed(place)
     if token_id is not None and token_id not in {entry["id"] for entry in listed}:
@@ -105,7 +103,21 @@ def revoke(token_id: str | None, subject: str | None, datadir: str | None, confi
     emit({"revoked": line, "daemon_told": told}, [f"revoked {line}"], as_json=as_json)
 
 
-def _place(datadir: str | None, config: str | None) -> tuple[Config, Path]:
+def issue(
+    settings: Config, place: Path, subject: str, scopes: Sequence[Scope], *, seconds: int
+) -> tuple[dict[str, Any], str]:
+    """A new token, and its entry in the list, which is written. A running daemon is not told. Raises InputError."""
+    key = _signing_key(settings, place)
+    now = int(time.time())
+    token, token_id = mint(key, subject, scopes, issued=now, expires=now + seconds)
+    entry = {"id": token_id, "subject": subject, "scopes": [str(one) for one in scopes], "issued": now,
+             "expires": now + seconds}  # fmt: skip
+    _write_list(place, [*_listed(place), entry], now)
+    return entry, token
+
+
+def find_place(datadir: str | None, config: str | None) -> tuple[Config, Path]:
+    """The settings, and the data directory, made where there is none. Raises InputError."""
     settings = load_config(
         config_file=Path(config) if config else None,
         environ=os.environ,

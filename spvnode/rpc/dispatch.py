@@ -37,6 +37,7 @@ from spvnode.rpc.limits import (
 )
 from spvnode.rpc.registry import Context, Method
 from spvnode.rpc.services import NO_PATIENCE, NO_SERVICES, Patience, Services
+from spvnode.tracing import span
 from spvnode.view import NodeView
 
 _NO_ID = Raw(b"null")
@@ -184,11 +185,12 @@ class Dispatcher:
             request_id = _read_id(request.id, v2=v2)
             method = _find(context.methods, request.method)
             name = method.name
-            if self._gate is not None:
-                await self._gate.admit(context.caller, method)
-            result = method.call(context, method.bind(_read_params(request.params)))
-            if inspect.isawaitable(result):
-                result = await result
+            with span("rpc", method=name):
+                if self._gate is not None:
+                    await self._gate.admit(context.caller, method)
+                result = method.call(context, method.bind(_read_params(request.params)))
+                if inspect.isawaitable(result):
+                    result = await result
             return _Answer(request_id, v2, result)
         except (RpcError, InputError, ProofError) as error:
             outcome = "error"

@@ -9,6 +9,7 @@ from spvnode.rpc import limits
 from spvnode.rpc.beacon_api.app import EVENTS_ROUTE, ROUTES
 from spvnode.rpc.beacon_api.events import MAX_SUBSCRIBERS, Events
 from spvnode.rpc.beacon_api.light_client import MAX_REQUEST_LIGHT_CLIENT_UPDATES
+from spvnode.rpc.docs_access import ACCESS
 from spvnode.rpc.documents import OPENAPI_PATH, OPENAPI_VERSION, OPENRPC_PATH, OPENRPC_VERSION
 from spvnode.rpc.errors import MEANINGS
 from spvnode.rpc.registry import Method, describe
@@ -44,7 +45,8 @@ up is held and was checked), on an Ethereum network `grounds` (the checkpoint's 
 `kind` and `vouched_by`). Ethereum's hashes are `0x` hex in their natural order.
 
 Without credentials, `GET`: `/livez` (the process lives), `/readyz` (200, or 503 with the reasons by network),
-`/metrics` (Prometheus), the documents, Bitcoin Core's REST and the Beacon API below.
+`/metrics` (Prometheus), the documents, Bitcoin Core's REST and the Beacon API below; and the dashboard, `/`, which asks
+these paths and the methods with a token of its own (`spvnode web` prints a link with one).
 
 | error | meaning |
 |---|---|
@@ -61,7 +63,7 @@ Other light clients sync from this node by the light client's part of the
     curl -H 'Accept: application/octet-stream' http://127.0.0.1:8342/eth/v1/beacon/light_client/finality_update
 
 `GET` and `HEAD` without credentials: all of it is public, signed by sync committees, and checked by whoever reads it.
-The server listens on loopback only, refuses every `Host` that is not this machine, and sends no CORS headers, so that
+The server refuses every `Host` that is not this machine, and sends no CORS headers, so that
 web pages read nothing. Where several Ethereum networks are followed, the network goes first: `/sepolia/eth/v1/...`.
 The four light-client objects come as JSON or SSZ, by `Accept`, with `eth-consensus-version`; refusals as `code` and
 `message`. What a light client cannot know is left out, or answered with 404. Up to {MAX_REQUEST_LIGHT_CLIENT_UPDATES}
@@ -109,7 +111,18 @@ def render() -> str:
     routes: dict[str, Callable[..., object]] = {**ROUTES, EVENTS_ROUTE: Events.answer}
     rest = "".join(_route(path, call) for path, call in REST_ROUTES.items())
     beacon = "".join(_route(path, call) for path, call in routes.items())
-    return _HEAD + errors + methods + _UPLOAD.format(upload=_text(Uploads.answer)) + _REST + rest + _BEACON_API + beacon
+    return (
+        _HEAD
+        + errors
+        + ACCESS
+        + "\n# Methods\n"
+        + methods
+        + _UPLOAD.format(upload=_text(Uploads.answer))
+        + _REST
+        + rest
+        + _BEACON_API
+        + beacon
+    )
 
 
 def _route(path: str, call: Callable[..., object]) -> str:

@@ -14,6 +14,7 @@ import msgspec
 from spvnode.rpc.beacon_api.app import EVENTS_ROUTE, ROUTES
 from spvnode.rpc.beacon_api.events import Events
 from spvnode.rpc.errors import MEANINGS
+from spvnode.rpc.page import PAGES
 from spvnode.rpc.registry import Method
 from spvnode.rpc.response import JSON
 from spvnode.rpc.rest import ROUTES as REST_ROUTES
@@ -114,7 +115,7 @@ def openapi(methods: Mapping[str, Method], version: str) -> Json:
         },
         "servers": [{"url": "/"}],
         "paths": {
-            "/": {"post": _json_rpc(methods, network=False)},
+            "/": {"get": _operation("/", PAGES["/"], about_of(PAGES["/"])), "post": _json_rpc(methods, network=False)},
             "/{network}": {"post": _json_rpc(methods, network=True)},
             UPLOAD_PATH: {"post": _operation(UPLOAD_PATH, Uploads.answer, about_of(Uploads.answer))},
             **{path: {"get": _operation(path, call, about_of(call))} for path, call in _gets()},
@@ -131,13 +132,14 @@ def openapi(methods: Mapping[str, Method], version: str) -> Json:
 
 def _gets() -> list[Route]:
     found: list[Route] = [*OPEN_ROUTES.items(), *REST_ROUTES.items(), *ROUTES.items()]
+    found += [(path, call) for path, call in PAGES.items() if path != "/"]  # which has a second operation
     return [*found, (EVENTS_ROUTE, Events.answer)]
 
 
 def _operation(path: str, call: Callable[..., object], known: About) -> Json:
     parameters = [_path_parameter(name, known) for name in _PARAMETER.findall(path)]
     found: Json = {
-        "operationId": re.sub(r"[^a-z0-9]+", "_", path.lower()).strip("_"),
+        "operationId": re.sub(r"[^a-z0-9]+", "_", path.lower()).strip("_") or "index",
         "summary": _told(call).partition(". ")[0].rstrip(".")[:120],
         "description": _told(call),
         "parameters": parameters + [_query_parameter(query) for query in known.query],

@@ -4,8 +4,8 @@ First comes what holds for every path: the names in ``Host`` and ``Origin`` (``g
 often (``gate``). ``POST /`` and ``POST /<network>`` are JSON-RPC and want credentials, unless the server vouches for
 the caller (unix socket), and so does ``POST /proofs/verify`` (``upload``). ``GET /metrics``, the documents,
 ``/rest/...`` (``rest``) and ``/eth/...`` (``beacon_api``) are open on loopback and want the scope ``read`` on a
-listener that other machines reach; ``/livez`` and ``/readyz`` are open everywhere. No reply has CORS headers, so that
-web pages read nothing.
+listener that other machines reach; ``/livez``, ``/readyz`` and the dashboard's files (``page``) are open everywhere. No
+reply has CORS headers, so that other web pages read nothing.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ from spvnode.rpc.events.websocket import Socket
 from spvnode.rpc.gate import Gate
 from spvnode.rpc.guard import refusal
 from spvnode.rpc.limits import MAX_BODY_BYTES
+from spvnode.rpc.page import PAGE_COST, PAGES, page
 from spvnode.rpc.response import JSON, UPGRADE, Response
 from spvnode.rpc.rest import PATH as REST_PATH
 from spvnode.rpc.rest import CoreRest
@@ -138,6 +139,9 @@ class App:
                 return Response(405, b"GET only\n", headers=((b"allow", b"GET, HEAD"),))
             await self._open(scope, caller, path, OPEN_PATHS[path])
             return await self._watch(path)
+        if path in PAGES and not (path == "/" and scope["method"] not in ("GET", "HEAD")):  # which is JSON-RPC's too
+            await self._gate.pace(caller, "/", PAGE_COST)
+            return page(path, scope["method"])
         if beacon := BEACON_PATH.fullmatch(path):
             await self._open(scope, caller, "/eth", 1)
             query = scope["query_string"]
@@ -153,7 +157,8 @@ class App:
         if not _RPC_PATH.match(path):
             return Response(404, b"no such path\n")
         if scope["method"] != "POST":
-            return Response(405, b"JSONRPC server handles only POST requests\n", headers=((b"allow", b"POST"),))
+            allowed = b"GET, HEAD, POST" if path == "/" else b"POST"
+            return Response(405, b"JSONRPC server handles only POST requests\n", headers=((b"allow", allowed),))
         return await self._rpc(path[1:] or None, headers, caller, scope["state"], receive)
 
     async def _open(self, scope: Message, caller: Caller, name: str, cost: int) -> None:
@@ -206,7 +211,8 @@ class App:
             if body is None:
                 return Response(413, f"body: longer than {MAX_BODY_BYTES} bytes\n".encode())
             turn = state.get("turn", trio.lowlevel.checkpoint)
-            patience = Patience(state.get("more_time", NO_PATIENCE.more_time), partial(work.away, caller), partial(until_gone, receive))
+            more_time = state.get("more_time", NO_PATIENCE.more_time)
+            patience = Patience(more_time, partial(work.away, caller), partial(until_gone, receive))
             reply = await self._dispatcher.answer(body, path_network, caller, turn, patience)
         again = () if reply.retry_after is None else (_retry_after(reply.retry_after),)
         return Response(reply.status, reply.body, JSON, headers=again, stop=reply.stop)

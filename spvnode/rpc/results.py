@@ -163,6 +163,7 @@ class NodeInfo(TypedDict):
     listen_addrs: list[str]
     networks: list[str]
     uptime: int
+    rpc: list[str]
     beacon: dict[str, Json]
 
 

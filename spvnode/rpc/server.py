@@ -15,7 +15,7 @@ import socket
 import ssl
 from collections.abc import Callable, Sequence
 from contextlib import aclosing, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -91,7 +91,7 @@ class Door:
             return
         async with self.turns:
             # Again and again, for as long as the other side keeps stirring.
-            while (free := self.before.stirred + PRIORITY_SECONDS) > trio.current_time():
+            while (free := self.before.stirred + PRIORITY_SECONDS) > trio.current_time():  # noqa: ASYNC110 - a time
                 await trio.sleep_until(free)
 
 
@@ -139,6 +139,8 @@ async def serve_rpc(
     tcp = await open_tcp(bind)
     unix = await open_unix(datadir / SOCKET_NAME)
     cookie = Cookie.create(datadir)
+    scheme = "https" if tls else "http"
+    services = replace(services, urls=tuple(f"{scheme}://{_endpoint(listener)}/" for listener in tcp))
     gate = Gate(desk, metrics)
     dispatcher = Dispatcher(node, METHODS, metrics, gate, services)
     app = App(node, dispatcher, cookie, metrics, stop, desk=desk, gate=gate, services=services)

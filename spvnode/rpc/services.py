@@ -21,10 +21,12 @@ async def _no_reload() -> Mapping[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """``reload`` reads the configuration again; its answer is the method's. ``hub``: where events are to be had."""
+    """``reload`` reads the configuration again; its answer is the method's. ``hub``: where events are to be had.
+    ``urls``: where the server itself listens on TCP."""
 
     reload: Callable[[], Awaitable[Mapping[str, Any]]] = _no_reload
     hub: Hub | None = None
+    urls: tuple[str, ...] = ()
 
 
 def _nothing() -> None:

@@ -39,6 +39,7 @@ FETCH_SECONDS: Final = 50.0
 MAX_DISPUTES: Final = MAX_ASKED
 """Disputes settled for one filter. Each leaves at least one peer out, so peers cannot make more."""
 
+_MOVED = "the chain was reorganized meanwhile; ask again"
 _UNSETTLED = "peers disagree about filters, and the block at which they part does not settle it"
 
 T = TypeVar("T")
@@ -98,23 +99,36 @@ class FilterFetcher:
 
     async def fetch(self, height: Height) -> AgreedFilter | Unfetched:
         """The filter of the main chain's block at ``height``. KeyError where its header is not stored."""
-        search = _Search(self._peers, self._blocks, self._headers, self._network)
+        search = _Search(self._peers, self._blocks, self._headers, self._network, height)
         with trio.move_on_after(FETCH_SECONDS):
-            return await search.run(height)
+            reply = await search.run(height)
+            return Unfetched(tuple(search.faults), _MOVED) if search.moved else reply
         return Unfetched(tuple(search.faults))
 
 
 class _Search:
     """One filter being looked for."""
 
-    def __init__(self, peers: FilterPeers, blocks: BlockFetcher, headers: Headers, network: str) -> None:
+    def __init__(
+        self, peers: FilterPeers, blocks: BlockFetcher, headers: Headers, network: str, height: Height
+    ) -> None:
         self.faults: list[RemoteFault] = []
+        self._height = height
+        self._stop = headers.block_hash(height)
         self._peers = peers
         self._blocks = blocks
         self._headers = headers
         self._network = network
         self._left = list(peers.filter_peers()[:MAX_ASKED])
         self._disbelieved: list[str] = []
+
+    @property
+    def moved(self) -> bool:
+        """Whether our chain has left the block: two replies may then be of two chains, which is nobody's fault."""
+        try:
+            return self._headers.block_hash(self._height) != self._stop
+        except KeyError:
+            return True
 
     async def run(self, height: Height) -> AgreedFilter | Unfetched:
         for _ in range(MAX_DISPUTES):
@@ -255,6 +269,9 @@ class _Search:
         return {peer: reply for peer in asked if not isinstance(reply := replies[peer], RemoteFault)}
 
     async def _drop(self, peer: str, reason: FaultReason, evidence: str) -> None:
+        if self.moved:
+            self._leave(peer)
+            return
         fault = RemoteFault(reason, peer, evidence, self._network)
         self.faults.append(fault)
         await self._peers.report(fault)

@@ -32,8 +32,11 @@ from spvnode.sync.supply import Supply
 from spvnode.sync.wire import FULL, Known, WireSource
 from spvnode.types import HEADER_SIZE, Height
 
-MAX_PROVING = 4
-"""Presyncs at once: 0.8 MB each, and a part of the line. Peers fill it."""
+MAX_PROVING = 16
+"""Presyncs at once: 0.8 MB each, and a part of the line. Peers fill it. A turn may take hours, for a peer that answers
+just in time is at no fault: so there is one for every peer that we chose, and whoever is honest gets his."""
+MAX_PROVING_INBOUND = 4
+"""Of these by peers that dialed us, which cost nobody anything."""
 REPLY_S = 10.0
 """Seconds for one reply of a presync: 162 kB at 16 kB/s."""
 STALLED_S = 2.0
@@ -57,6 +60,7 @@ log = structlog.get_logger("sync")
 @dataclass(slots=True, eq=False)
 class _Running:
     began: float
+    inbound: bool = False
     headers: int = 0
     seen: int = 0  # at the last look
     brisk: bool = True
@@ -119,15 +123,24 @@ class Prover:
         async with trio.open_nursery() as nursery:
             while True:
                 self._some = trio.Event()
-                if self._waiting and self._turn():
-                    known = self._waiting.pop(next(iter(self._waiting)))
+                known = self._next() if self._turn() else None
+                if known is not None:
+                    del self._waiting[known.peer]
                     if known.doubt is not None:
-                        self._running[known.peer] = _Running(trio.current_time())
+                        self._running[known.peer] = _Running(trio.current_time(), known.inbound)
                         nursery.start_soon(self._prove, known, known.doubt)
                     continue
                 with trio.move_on_after(STALLED_S / 2):
                     await self._some.wait()
                 self._measure(trio.current_time())
+
+    def _next(self) -> Known | None:
+        """Who has waited longest, of those that we chose ourselves if any wait."""
+        for known in self._waiting.values():
+            if not known.inbound:
+                return known
+        full = sum(one.inbound for one in self._running.values()) >= MAX_PROVING_INBOUND
+        return None if full else next(iter(self._waiting.values()), None)
 
     def _turn(self) -> bool:
         if not self._running:

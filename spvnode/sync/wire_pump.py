@@ -119,11 +119,11 @@ class Pump:
         if chain is None:  # it begins at a checkpoint whose header is yet to come: what was said must do
             await self._claim(known, known.start_height)
             return
-        hashes, promised = chain.locator(), known.promised
+        hashes, promised = chain.locator()[1:] or chain.locator(), known.promised
         known.promised = None
         reply: bytes | RemoteFault = self._source.fault(known.peer, FaultReason.TIMEOUT, f"no headers in {ASK_S:g} s")
         with trio.move_on_after(ASK_S):
-            reply = await self._source.ask(known.peer, hashes[1:] or hashes)
+            reply = await self._source.ask(known.peer, hashes)
         if isinstance(reply, RemoteFault):
             await self._source.report(reply)
             return
@@ -132,7 +132,7 @@ class Pump:
         if promised is not None:
             await self._kept(known, promised, reply)
         if reply:
-            await self._take(known, chain, reply)
+            await self._take(known, chain, reply, hashes[0])
 
     async def _kept(self, known: Known, promised: Hash32, reply: bytes) -> None:
         """Has it shown what it announced? A reorganization explains that it has not, once."""
@@ -143,8 +143,8 @@ class Pump:
                 evidence = f"{MAX_VAIN} announcements of nothing"
                 await self._source.report(self._source.fault(known.peer, FaultReason.FALSE_CLAIM, evidence))
 
-    async def _take(self, known: Known, chain: HeaderChain, headers: bytes) -> None:
-        """What a peer has after a place of ours, or announces."""
+    async def _take(self, known: Known, chain: HeaderChain, headers: bytes, after: Hash32 | None = None) -> None:
+        """What a peer has after a place of ours, or announces; ``after``: what it was asked for first."""
         before = self._source.height_of(headers[PREV_HASH])
         if before is None:
             fault = self._source.unconnecting(known)
@@ -154,7 +154,8 @@ class Pump:
         end, last = Height(before + len(headers) // HEADER_SIZE), header_hash(headers[-HEADER_SIZE:])
         if self._source.height_of(last) is not None:
             self._source.shown(known, end, last)
-            if len(headers) >= FULL:  # we have gone on since it was asked, and it may have what comes next
+            if len(headers) >= FULL and headers[PREV_HASH] == after:
+                # We have gone on since it was asked, by all of this at least, and it may have what comes next.
                 await self._claim(known, max(known.start_height, end + 1))
             else:
                 await self._confirmed(known, chain, end, last)

@@ -35,7 +35,7 @@ LENGTH = 100_000
 BELIEVED = 90_000
 """Blocks of work that a chain needs: nine tenths of it go through presync, twice over the line."""
 PARAMS = with_minimum_work(BELIEVED)
-AFTERWARDS = 900.0
+AFTERWARDS = 300.0
 """Simulated seconds for which a trial goes on when the honest chain is there."""
 PATIENCE = 7_200.0
 
@@ -110,19 +110,22 @@ async def mainnet(remote: bp.Remote) -> None:
     await bp.silent(remote)
 
 
-async def inv_flood(remote: bp.Remote) -> None:
-    """Megabytes that nobody asked for; now and then, for it is our processor that runs both ends."""
-    while True:
-        await remote.send(m.Inv(m.inventory_row(m.InvKind.TX, bytes(32)) * m.MAX_INVENTORY))
-        await trio.sleep(5)
+def flood(message: m.Spoken, each: int, pause: float) -> bp.Behaviour:
+    """``each`` of them every ``pause`` seconds, for half a minute: it is our processor that runs both ends."""
+
+    async def behaviour(remote: bp.Remote) -> None:
+        with trio.move_on_at(30):
+            while True:
+                for _ in range(each):
+                    await remote.send(message)
+                await trio.sleep(pause)
+        await bp.silent(remote)
+
+    return behaviour
 
 
-async def ping_flood(remote: bp.Remote) -> None:
-    """Two thousand pings a second."""
-    while True:
-        for number in range(1_000):
-            await remote.send(m.Ping(number))
-        await trio.sleep(0.5)
+INV_FLOOD = flood(m.Inv(m.inventory_row(m.InvKind.TX, bytes(32)) * m.MAX_INVENTORY), 1, 2)
+PING_FLOOD = flood(m.Ping(1), 1_000, 1)
 
 
 def mirror(victim: Callable[[], Node], address: str) -> bp.Behaviour:
@@ -224,7 +227,7 @@ KINDS: MappingProxyType[str, Kind] = MappingProxyType(
         "from the future": Kind(
             "a header of next year",
             _with(lambda number: turned((30_001 if number % 2 else 95_001) + number, int(WALL) - 1_200_000_000)),
-            frozenset({R.TIME_TOO_NEW, R.LOW_WORK}),
+            frozenset({R.TIME_TOO_NEW, R.LOW_WORK, R.DRIP}),
         ),
         "fake invs": Kind("announces blocks that nobody has", _of(bp.fake_invs), frozenset({R.FALSE_CLAIM})),
         "oversized": Kind("4 GiB of headers", _of(bp.oversized), frozenset({R.OVERSIZED})),
@@ -235,18 +238,24 @@ KINDS: MappingProxyType[str, Kind] = MappingProxyType(
         ),
         "garbage": Kind("another protocol", _of(bp.garbage), frozenset({R.BAD_FRAME, R.WRONG_NETWORK})),
         "addr flood": Kind("a thousand addresses a second", _of(bp.addr_flood), quick=False),
-        "inv flood": Kind("fifty thousand rows at a time", _of(inv_flood), frozenset({R.FLOOD}), quick=False),
-        "ping flood": Kind("two thousand pings a second", _of(ping_flood), frozenset({R.FLOOD}), quick=False),
+        "inv flood": Kind("fifty thousand rows at a time", _of(INV_FLOOD), frozenset({R.FLOOD}), quick=False),
+        "ping flood": Kind("a thousand pings a second", _of(PING_FLOOD), frozenset({R.FLOOD}), quick=False),
         "self-connection": Kind(
             "leads back to ourselves",
             lambda number, victim: bp.House(mirror(victim, f"{11 + number}.1.1.1"), shakes=False),
         ),
-        "disconnect loop": Kind("hangs up after each handshake", _of(bp.leaving)),
+        "disconnect loop": Kind("hangs up after each handshake", _of(bp.leaving), frozenset({R.DISCONNECTED})),
         "equivocating": Kind(
             "another chain each time, and hangs up",
             lambda number, victim: bp.House(
-                _fickle(other_chain()[: (number + 3) * 80_000], honest_chain()[: (number + 2) * 400_000], other_chain())
+                _fickle(
+                    other_chain()[: (number + 3) * 80_000],
+                    honest_chain()[: (number + 2) * 400_000],
+                    other_chain()[:2_400_000],
+                )
             ),
+            frozenset({R.LOW_WORK}),
+            quick=False,
         ),
     }
 )
@@ -256,7 +265,7 @@ def _fickle(*chains: bytes) -> bp.Behaviour:
     tell = bp.equivocating(*chains)
 
     async def behaviour(remote: bp.Remote) -> None:
-        with trio.move_on_after(20):
+        with trio.move_on_after(60):
             await tell(remote)
 
     return behaviour
@@ -290,7 +299,8 @@ def held(made: Node) -> int:
 def most_held() -> int:
     """The bound of ``held``, by the parts of which it is made. As many supplies as presyncs: none outlives the turn of
     its peer but to be emptied."""
-    return MAX_PROVING * (HELD_PRESYNC + HELD_SUPPLY) + HELD_WINDOW + PEERS * HELD_SESSION + HELD_BOOK * BOOK_ENTRY
+    proving = min(MAX_PROVING, PEERS)
+    return proving * (HELD_PRESYNC + HELD_SUPPLY) + HELD_WINDOW + PEERS * HELD_SESSION + HELD_BOOK * BOOK_ENTRY
 
 
 def trial(kind: Kind | None, liars: int) -> Result:

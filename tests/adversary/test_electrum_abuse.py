@@ -26,6 +26,7 @@ ATTACKS = {
     "a batch bomb": b"[" + b",".join([HEADERS.strip()] * MAX_BATCH) + b"]\n",
     "too long a batch": (b"[" + b",".join([b"1"] * 30_000) + b"]\n") * 20,
     "a line without end": b"x" * (20 * MAX_LINE),
+    "many parameters": (b'{"id":1,"method":"server.ping","params":[' + b",".join([b"[]"] * 20_000) + b"]}\n") * 50,
     "deep JSON": (b"[" * 30_000 + b"\n") * 20,
     "hoarded subscriptions": SUBSCRIBE * 1_000,
     "blocks that are not there": b'{"id":1,"method":"blockchain.transaction.id_from_pos","params":[5,0]}\n' * 500,

@@ -27,6 +27,9 @@ from p2p.discv5.enr import EnrError
 from p2p.discv5.enr import decode as decode_enr
 from p2p.faults import Malformed, RemoteFault
 from p2p.mesh import codec as mesh
+from spvnode.electrum.errors import ElectrumError
+from spvnode.electrum.messages import Call, parse_line
+from spvnode.electrum.methods import cost
 from spvnode.ethereum.bundle import decode as decode_beacon_bundle
 from spvnode.ethereum.containers import LightClientBootstrap, LightClientFinalityUpdate, LightClientUpdate
 from spvnode.ethereum.containers import decode as decode_ssz
@@ -161,6 +164,15 @@ def items(data: bytes) -> object:
         return error
 
 
+def electrum(data: bytes) -> object:
+    """A line, and what its calls cost."""
+    try:
+        line = parse_line(data)
+    except ElectrumError as error:
+        return error
+    return [cost(call) for call in line.calls if isinstance(call, Call)]
+
+
 TARGETS: Mapping[str, Target] = {
     "bitcoin-v1": bitcoin_v1,
     "bitcoin-v2": bitcoin_v2,
@@ -180,6 +192,7 @@ TARGETS: Mapping[str, Target] = {
     "bundle-beacon": refusing(decode_beacon_bundle),
     "ssz": refusing(container),
     "items": items,
+    "electrum": electrum,
 }
 """Every one by name."""
 
@@ -191,5 +204,9 @@ def seeds() -> dict[str, list[bytes]]:
         "rlp": [bytes.fromhex("c88363617483646f67"), b"\x80", b"\xc0"],
         "beacon-request": [bytes.fromhex("10ff060000734e6150705901140000"), b"\x00"],
         "gossip-block": [bytes.fromhex("0310616263"), b"\x00"],
+        "electrum": [
+            b'{"jsonrpc":"2.0","id":1,"method":"blockchain.block.headers","params":[0,2016,0]}',
+            b'[{"id":"a","method":"server.version","params":{"protocol_version":["1.4","1.6"]}},5]',
+        ],
         "enr": [bytes.fromhex(ENR)],
     }

@@ -1,15 +1,15 @@
-"""A real btcd in its own process, on regtest: it mines on demand, and is asked by JSON-RPC; and the programs of ``btc/``,
-made of btcd's packages: a light client, and a check of proofs."""
+"""A real btcd in its own process, which mines on demand on regtest and answers JSON-RPC; and the programs of ``btc/``,
+made of its packages: a light client, and a maker and a checker of proofs."""
 
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import signal
 import socket
 import subprocess
 import threading
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -21,6 +21,9 @@ from tests.interop.js_peer import until
 BIN = Path(__file__).parent / ".go" / "bin"
 TRUE_ADDRESS = "2ND8PB9RrfCaAcjfjP1Y6nAgFd9zWHYX4DN"
 """Pay-to-script-hash of a script that is always true: what is mined to it can be spent without a key."""
+TRUE_SCRIPT = bytes.fromhex("a914da1745e9b549bd0bfa1a569971c77eba30cd5a4b87")
+"""Its output script."""
+_REDEEM = b"\x51"
 PATIENCE = 60.0
 """Seconds for one answer: 5,000 blocks are mined in one."""
 _AUTH = "Basic " + base64.b64encode(b"u:p").decode()
@@ -37,6 +40,14 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def spend(coinbase: str, *, outputs: int) -> str:
+    """A transaction (hex) that spends the first output of a mined coinbase, to the same script again."""
+    script = bytes((1 + len(_REDEEM), len(_REDEEM))) + _REDEEM
+    into = b"\1" + bytes.fromhex(coinbase)[::-1] + bytes(4) + script + b"\xff" * 4
+    each = (1_000_000).to_bytes(8, "little") + bytes((len(TRUE_SCRIPT),)) + TRUE_SCRIPT
+    return (b"\1\0\0\0" + into + bytes((outputs,)) + each * outputs + bytes(4)).hex()
 
 
 class BtcdFailed(Exception):
@@ -74,7 +85,7 @@ class Btcd:
         """One RPC; raise BtcdFailed, OSError."""
         body = json.dumps({"jsonrpc": "1.0", "id": 1, "method": method, "params": params}).encode()
         headers = {"Authorization": _AUTH, "Content-Type": "application/json"}
-        request = urllib.request.Request(f"http://127.0.0.1:{self._rpc}", body, headers)  # noqa: S310 - http
+        request = urllib.request.Request(f"http://127.0.0.1:{self._rpc}", body, headers)
         try:
             with urllib.request.urlopen(request, timeout=PATIENCE) as reply:  # noqa: S310 - http
                 answer = json.load(reply)
@@ -101,16 +112,16 @@ class Btcd:
 
     def kill(self) -> None:
         """SIGKILL: no goodbye."""
-        self._end(signal.SIGKILL)
-
-    def stop(self) -> None:
-        """SIGTERM, as its users do."""
-        assert self._end(signal.SIGTERM) == 0, self.log()[-2000:]
-
-    def _end(self, how: signal.Signals) -> int:
         assert self.process is not None
-        self.process.send_signal(how)
-        return self.process.wait(PATIENCE)
+        self.process.kill()
+        self.process.wait(PATIENCE)
+
+    def end(self) -> None:
+        """However it is; must not have ended by itself."""
+        if self.process is not None:
+            ended = self.process.poll()
+            self.kill()
+            assert ended in (None, -signal.SIGKILL), self.log()[-2000:]
 
 
 class Client:
@@ -132,6 +143,10 @@ class Client:
         assert self.process.stdout is not None
         for line in self.process.stdout:
             self.heard.append(json.loads(line))
+
+    def wait_for(self, block_hash: str) -> dict[str, Any]:
+        """The headers that made it the client's tip."""
+        return self.wait(lambda event: event["event"] == "headers" and event["hash"] == block_hash, block_hash)
 
     def events(self, kind: str) -> list[dict[str, Any]]:
         return [event for event in list(self.heard) if event["event"] == kind]
@@ -156,38 +171,53 @@ class Client:
         assert code == 0, self._log.read_text()
 
 
+def foreign_proof(address: str, block: str, txids: list[str]) -> str:
+    """The merkleblock (hex) that the btcd at ``address`` makes."""
+    command = [str(BIN / "btc"), "filtered", address, block, *txids]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
 def foreign_check(proof: str) -> dict[str, Any]:
     """What gcash's merkleblock package reads in a transaction proof (hex)."""
-    done = subprocess.run([str(BIN / "btc"), "proof"], input=proof, capture_output=True, text=True, timeout=PATIENCE)
+    command = [str(BIN / "btc"), "proof"]
+    done = subprocess.run(command, input=proof, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert done.returncode == 0, done.stderr
     told: dict[str, Any] = json.loads(done.stdout)
     return told
 
 
 class Cable:
-    """What lies between a peer and the node at ``target``: a TCP relay that can be cut (``deaf``: bytes go nowhere, as
-    through a dead radio; ``down``: connections break and new ones are refused) and mended."""
+    """What lies between a peer and the node at ``target``: a TCP relay. ``hold`` keeps back what is sent, as a dead
+    radio does, until ``release``; ``down`` breaks its connections and refuses new ones, until ``up``."""
 
     def __init__(self, target: str) -> None:
         host, port = target.rsplit(":", 1)
         self._target = (host, int(port))
         self.port = free_port()
         self.address = f"127.0.0.1:{self.port}"
-        self.deaf = threading.Event()
+        self._free = threading.Event()
+        self._free.set()
         self._ends: list[socket.socket] = []
         self._server: socket.socket | None = None
         self.up()
 
     def up(self) -> None:
-        self.deaf.clear()
         self._server = socket.create_server(("127.0.0.1", self.port))
         threading.Thread(target=self._accept, args=(self._server,), daemon=True).start()
 
+    def hold(self) -> None:
+        self._free.clear()
+
+    def release(self) -> None:
+        self._free.set()
+
     def down(self) -> None:
         """Connections break; new ones are refused."""
-        assert self._server is not None
-        self._server.shutdown(socket.SHUT_RDWR)
-        self._server.close()
+        if self._server is not None:
+            _cut(self._server)
+            self._server = None
         ends, self._ends = self._ends, []
         for end in ends:
             _cut(end)
@@ -210,8 +240,8 @@ class Cable:
     def _carry(self, source: socket.socket, sink: socket.socket) -> None:
         try:
             while data := source.recv(65_536):
-                if not self.deaf.is_set():
-                    sink.sendall(data)
+                self._free.wait()
+                sink.sendall(data)
         except OSError:  # one end is gone: so is the other
             pass
         _cut(source)
@@ -219,8 +249,6 @@ class Cable:
 
 
 def _cut(end: socket.socket) -> None:
-    try:
+    with contextlib.suppress(OSError):  # it may have been cut from the other side
         end.shutdown(socket.SHUT_RDWR)
-    except OSError:  # it was cut from the other side
-        pass
     end.close()

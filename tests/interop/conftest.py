@@ -10,6 +10,9 @@ from typing import Any
 import pytest
 
 from tests.interop.beacon_daemon import BeaconDaemon
+from tests.interop.btcd import Btcd
+from tests.interop.btcd import missing as btcd_missing
+from tests.interop.btcd_nodes import BLOCKS, Nodes, Tell
 from tests.interop.js_peer import JsPeer, missing
 from tests.interop.recorded import Recorded
 from tests.support.daemons import Daemon, spvnode
@@ -22,6 +25,48 @@ def installed() -> None:
     problem = missing()
     if problem is not None:
         pytest.fail(problem, pytrace=False)
+
+
+@pytest.fixture(scope="session")
+def btcd_installed() -> None:
+    """As ``installed``."""
+    problem = btcd_missing()
+    if problem is not None:
+        pytest.fail(problem, pytrace=False)
+
+
+@pytest.fixture
+def nodes(btcd_installed: None, tmp_path: Path) -> Iterator[Nodes]:
+    """Starts btcds, and daemons that follow them, which end with the test."""
+    made = Nodes(tmp_path)
+    try:
+        yield made
+    finally:
+        made.end()
+
+
+@pytest.fixture(scope="session")
+def long_lived(btcd_installed: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Btcd, Daemon]]:
+    """A btcd with thousands of blocks, and the daemon that follows it, for tests that only add to them."""
+    made = Nodes(tmp_path_factory.mktemp("long"))
+    try:
+        btcd = made.btcd("--v2transport", blocks=BLOCKS)
+        node = made.follower(btcd.address, "--p2p-listen", "127.0.0.1:0")
+        node.wait_height(BLOCKS)
+        yield btcd, node
+    finally:
+        made.end()
+
+
+@pytest.fixture
+def tell(capsys: pytest.CaptureFixture[str]) -> Tell:
+    """Prints a measurement, whatever becomes of the test."""
+
+    def told(text: str) -> None:
+        with capsys.disabled():
+            print(f"\n  {text}", end="")
+
+    return told
 
 
 @contextmanager

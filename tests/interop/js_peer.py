@@ -39,12 +39,12 @@ def missing(path: str | None = None) -> str | None:
     return None
 
 
-def until(probe: Callable[[], Any], what: str) -> Any:
-    """The first true answer of ``probe``."""
+def until(probe: Callable[[], Any], what: str, *, pause: float = 0.1) -> Any:
+    """The first true answer of ``probe``, asked every ``pause`` seconds."""
     deadline = time.monotonic() + PATIENCE
     while not (answer := probe()):
         assert time.monotonic() < deadline, f"{what}: not within {PATIENCE:g} s"
-        time.sleep(0.1)
+        time.sleep(pause)
     return answer
 
 

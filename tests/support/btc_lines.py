@@ -4,6 +4,7 @@ time: what is measured in simulated time is the same on every machine."""
 from __future__ import annotations
 
 import random
+import secrets
 from dataclasses import dataclass
 
 import pytest
@@ -72,6 +73,10 @@ class Line:
 
 @pytest.fixture
 def one_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tasks run in an order that a seed decides (trio's own switch for it is private, and has no other door)."""
+    """Tasks run in an order that a seed decides (trio's own switch for it is private, and has no other door), and so
+    are salts and nonces."""
+    rng = random.Random(1)
     monkeypatch.setattr(_run, "_ALLOW_DETERMINISTIC_SCHEDULING", True)
-    monkeypatch.setattr(_run, "_r", random.Random(1))
+    monkeypatch.setattr(_run, "_r", rng)
+    for name, draw in {"token_bytes": rng.randbytes, "randbelow": rng.randrange, "randbits": rng.getrandbits}.items():
+        monkeypatch.setattr(secrets, name, draw)

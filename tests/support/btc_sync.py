@@ -16,6 +16,7 @@ import trio.testing
 from btc_net import wall, wire
 from world import open_chain
 
+from p2p.bitcoin.dialing import PREFIX
 from p2p.bitcoin.net import BitcoinNet
 from p2p.score import ScoreBoard
 from spvnode.bitcoin.chain import HeaderChain
@@ -24,6 +25,8 @@ from spvnode.bitcoin.stored import StoredChain
 from spvnode.follow.bitcoin_wire import Served
 from spvnode.sync import events as ev
 from spvnode.sync.driver import Driver
+from spvnode.sync.source import Source
+from spvnode.sync.sources import Routed
 from spvnode.sync.wire import WireSource
 from spvnode.sync.wire_pump import Pump
 from spvnode.types import Work
@@ -98,14 +101,17 @@ class _Owner:
 
 
 @asynccontextmanager
-async def node(street: bp.Street, params: ChainParams = REGTEST, **settings: Any) -> AsyncIterator[Node]:
-    """Running, connected to every house of ``street``."""
+async def node(
+    street: bp.Street, params: ChainParams = REGTEST, *, mesh: Source | None = None, **settings: Any
+) -> AsyncIterator[Node]:
+    """Running, connected to every house of ``street``. ``mesh``: asked for the peers that are not of Bitcoin's wire."""
     chain, scores = open_chain(params), ScoreBoard()
     settings.setdefault("connect", list(street.houses))
     served = Served(_Owner(params, chain))
     async with wire(street, provider=served, scores=scores, **settings) as net:
         source = WireSource(params, lambda: net, lambda: chain.headers)
-        driver = Driver(chain, source, jitter=random.Random(3).random, clock=wall)
+        routed = source if mesh is None else Routed(mesh, {PREFIX: source})
+        driver = Driver(chain, routed, jitter=random.Random(3).random, clock=wall)
         made: Node
         pump = Pump(net, source, _Ear(lambda event: made.post(event)), clock=wall)
         made = Node(params, chain, scores, [], driver, net, source, pump)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from http import HTTPStatus
 from itertools import pairwise
 from types import MappingProxyType
 from typing import Any
@@ -21,6 +22,8 @@ CONFIG_NAMES: Mapping[str, str] = MappingProxyType({"ethereum": "mainnet"})
 """``CONFIG_NAME`` where it is not our name."""
 HEALTHY, SYNCING, NOT_BEGUN = 200, 206, 503
 """What ``health`` answers, by the Beacon API. Load balancers look at nothing else."""
+_ANSWERS = frozenset(status.value for status in HTTPStatus if status >= HTTPStatus.OK)
+"""Those that can end a request, and that the server has words for."""
 
 
 @about(data_route())
@@ -105,15 +108,15 @@ def syncing(call: Call) -> Response:
 @about(
     About(
         replies={},
-        query=(Query("syncing_status", {"type": "string", "pattern": "^[2-5][0-9]{2}$"}),),
+        query=(Query("syncing_status", {"type": "string", "enum": [str(one) for one in sorted(_ANSWERS)]}),),
         errors={**ERRORS, 206: NO_BODY, 503: NO_BODY, ANY_STATUS: NO_BODY},
     )
 )
 def health(call: Call) -> Response:
     """200 when ready, 206 (or ``syncing_status``) when not, 503 before the network has begun. No body."""
     syncing_status = call.number("syncing_status") if "syncing_status" in call.query else SYNCING
-    if not 100 <= syncing_status <= 599:
-        raise ApiError(400, f"syncing_status: {syncing_status} is no HTTP status")
+    if syncing_status not in _ANSWERS:
+        raise ApiError(400, f"syncing_status: {syncing_status} is no HTTP status of an answer")
     if call.network not in call.node.beacons:
         return Response(NOT_BEGUN, kind=JSON)
     ready = call.node.readiness(call.network).ready
@@ -122,12 +125,12 @@ def health(call: Call) -> Response:
 
 @about(data_route())
 def identity(call: Call) -> Response:
-    """``peer_id`` and addresses; ``enr`` where discovery runs."""
-    found = call.node.sync_info(call.network)
+    """``peer_id`` and addresses on the network's own wire, empty while that is off; ``enr`` where discovery runs."""
+    found = call.node.wires.get(call.network, {})
     enr = {"enr": found["enr"]} if found.get("enr") else {}
-    addresses = list(call.node.listen_addrs)
+    addresses = list(found.get("addresses", ()))
     return data_reply(
-        {"peer_id": call.node.peer_id or "", **enr, "p2p_addresses": addresses, "discovery_addresses": []}
+        {"peer_id": found.get("peer_id", ""), **enr, "p2p_addresses": addresses, "discovery_addresses": []}
     )
 
 

@@ -15,9 +15,7 @@ from spvnode.rpc.events.cursor import parse_cursor, show_cursor
 from spvnode.rpc.events.hub import Entry, Hub
 from spvnode.rpc.events.journal import NODE_LOG
 
-KINDS = frozenset(
-    {"extend", "reorg", "fork", "fault", "backfill", "advance", "finality", "watch", "readiness", "gap"}
-)
+KINDS = frozenset({"extend", "reorg", "fork", "fault", "backfill", "advance", "finality", "watch", "readiness", "gap"})
 """Kinds of events, to choose among. ``gap``: events between are no longer kept, or were lost."""
 KEEPALIVE_SECONDS = 15.0
 """Of silence before a reader hears that there is nothing: so it knows that we live, and we that it does."""

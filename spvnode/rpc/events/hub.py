@@ -60,7 +60,7 @@ class Hub:
         self._journal = journal
         self._desk = desk or Desk()
         self._tails: dict[str, deque[Entry]] = {}
-        self._seen: dict[str, int] = {}
+        self._seen = {name: self.last(name) for name in self.logs}
         """Number of the newest event of each log that readers were woken for."""
         self._news = trio.Event()
         self._called = trio.Event()
@@ -161,7 +161,7 @@ class Hub:
     def _take(self, name: str) -> bool:
         """Encodes what is new in a log. True where anything is."""
         last = self.last(name)
-        seen = self._seen.setdefault(name, last)
+        seen = self._seen[name]
         if last <= seen:
             return False
         tail = self._tails.setdefault(name, deque(maxlen=TAIL))

@@ -17,6 +17,7 @@ TIME_SLACK = 200
 """Headers before the one whose median time passed the given time, among which the first of that time is looked for: a
 header's own time may be two hours ahead, twelve blocks or so."""
 
+
 @dataclass(frozen=True, slots=True)
 class Sight:
     """What there is to see of one network: its new events, and its chain, of the one kind or the other."""

@@ -21,7 +21,8 @@ class Help(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 def get_node_info(context: Context, params: NoParams) -> dict[str, Any]:
     """``version``, ``peer_id`` and ``listen_addrs`` (null and empty without the mesh), ``networks``, ``uptime`` in
-    seconds; ``beacon``: by Ethereum network, the ``peer_id``, ``addresses`` and ``enr`` that its nodes know us by."""
+    seconds; ``rpc``: URLs of this server on TCP; ``beacon``: by Ethereum network, the ``peer_id``, ``addresses`` and
+    ``enr`` that its nodes know us by."""
     node = context.node
     return {
         "version": node.version,
@@ -29,6 +30,7 @@ def get_node_info(context: Context, params: NoParams) -> dict[str, Any]:
         "listen_addrs": list(node.listen_addrs),
         "networks": list(node.networks),
         "uptime": uptime(context, params),
+        "rpc": list(context.services.urls),
         "beacon": {name: dict(wire) for name, wire in node.wires.items()},
     }
 

@@ -34,13 +34,14 @@ from spvnode.ethereum.networks import ETHEREUM
 from spvnode.ethereum.records import wire_digest
 from spvnode.ethereum.units import Root
 from spvnode.types import Hash32
+from tests.support.eip1186 import answered, shown
 
 FINALIZED_SLOT, HEAD_SLOT = 6730752, 6730830
 NOW = 1606824023 + 12 * HEAD_SLOT + 20.0
 ROOT = "0x" + TRUSTED_ROOT.hex()
 FINAL_ROOT = "0x" + beacon_root(followed().finalized.beacon).hex()
-EIP1186 = Path(__file__).parents[2] / "vectors" / "ethereum" / "eip1186"
 BLOCK = 17463226
+ASKED = ("account", "contract", "large contract", "nobody")
 Run = Callable[..., tuple[int, str, str]]
 
 
@@ -183,14 +184,13 @@ def test_the_json_form_is_printed_without_a_file(run: Run, datadir: Path, tmp_pa
 
 
 def answer(place: int = 0) -> tuple[dict[str, Any], str]:
-    """A real `eth_getProof` answer about block ``BLOCK``, and the block's state root."""
-    entries = json.loads((EIP1186 / "answers.json").read_text())
-    entry = [entry for entry in entries if entry["block"] == BLOCK][place]
-    return entry["answer"], entry["state_root"]
+    """An `eth_getProof` answer, and the state root of the block ``BLOCK`` that it is about."""
+    given, state_root = answered(ASKED[place])
+    return given, shown(state_root)
 
 
 def bundle_of(state_root: str) -> BeaconBundle:
-    """A proof that rests on a checkpoint of our own making, around a real state root: sound, and its maker's word."""
+    """A proof that rests on a checkpoint of our own making, around any state root: sound, and its maker's word."""
     start, gindices = followed().bootstrap, GINDICES[Fork.CAPELLA]
     rng = random.Random(7)
     assert start.header.execution is not None
@@ -243,7 +243,7 @@ def test_an_account_under_the_daemons_header(run: Run, datadir: Path, tmp_path: 
     file.write_text(json.dumps(given))
     for block in ((), ("--block", "optimistic"), ("--block", "17548012", "--network", "ethereum")):
         code, out, _ = run("verify", "--account", file, *block, "--datadir", datadir)
-        assert (code, out.split(":")[0]) == (1, "INVALID")  # the recorded answer is of an older block
+        assert (code, out.split(":")[0]) == (1, "INVALID")  # the answer is of an older block
     found = json.loads(run("verify", "--account", file, "--datadir", datadir, "--json")[1])
     assert found["block"]["block_number"] == 17548012
     code, _, err = run("verify", "--account", file, "--block", "5", "--datadir", datadir)

@@ -63,6 +63,30 @@ def test_status_for_people_and_for_programs(run: Run, datadir: Path) -> None:
     assert found["networks"] == ["bitcoin"]
 
 
+def test_status_tells_who_the_peers_are_and_who_disagrees(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = mainnet(50)
+    kinds = [("v2", False), ("libp2p", False), ("v2", True)]
+    node.known_peers = [{"transport_protocol_type": kind, "inbound": inbound} for kind, inbound in kinds]
+    apart = {"peer": "btc:192.0.2.1:8333", "height": 51, "hash": "00" * 32, "seconds": 700}
+    sync = {"state": "IDLE", "transitions": {}, "faults": {}, "wire": {"disagreements": [apart]}}
+    monkeypatch.setattr(node, "sync_info", lambda network: sync)
+    monkeypatch.setattr(node, "freshness", lambda network: {"tip_age": -30.0, "last_useful_event_age": 1.0})
+    with live_thread(tmp_path, node):
+        code, out, _ = run("status", "--datadir", tmp_path)
+        found = json.loads(run("status", "--datadir", tmp_path, "--json")[1])
+    assert code == 0
+    rows = {
+        "tip age": "none: its time is 30 s ahead of our clock",
+        "peers": "3 (1 libp2p, 2 v2; 1 of them dialed us)",
+        "disagreement": "1 on another branch: btc:192.0.2.1:8333 at 51 for 12 min",
+    }
+    for name, value in rows.items():
+        assert f"  {name:<16}  {value}" in out.splitlines()
+    assert (found["connections"], found["connections_in"], found["transports"]) == (3, 1, {"v2": 2, "libp2p": 1})
+
+
 @pytest.mark.parametrize("named", ["1", HASH_1, HASH_1.upper()])
 def test_header_by_height_and_hash(run: Run, datadir: Path, named: str) -> None:
     code, out, _ = run("header", named, "--datadir", datadir)

@@ -91,7 +91,7 @@ def test_each_command_explains_itself_under_the_name_of_the_table(run: Run, name
     code, out, _ = run(name, "--help")
     assert code == 0
     assert out.startswith(f"Usage: spvnode {name} ")
-    assert "--json" in out
+    assert "--json" in out or name == "completion"  # which prints a script
 
 
 def test_running_without_mesh_or_asking_imports_no_libp2p(tmp_path: Path) -> None:
@@ -203,7 +203,7 @@ def test_no_command_is_answered_with_the_help_as_it_stands(run: Run) -> None:
     code, out, err = run()
     assert (code, out) == (2, "")
     assert err.startswith("Usage: spvnode [OPTIONS] COMMAND [ARGS]...\n\n")
-    assert "\n  import  Check a file of headers and commit it.\n" in err
+    assert re.search(r"\n  import +Check a file of headers and commit it.\n", err)
 
 
 @pytest.mark.parametrize(

@@ -85,7 +85,7 @@ def test_a_daemon_answers_takes_headers_and_ends(
     daemon.send_signal(signal.SIGTERM)
     out, _ = daemon.communicate(timeout=PATIENCE)
     assert (daemon.returncode, out) == (0, "False\n")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["bitcoin", "headers"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bitcoin", "headers", "watches.json"]
 
 
 def test_after_a_kill_the_next_one_starts_where_it_was(

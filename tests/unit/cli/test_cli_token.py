@@ -41,7 +41,8 @@ def test_a_token_lives_from_its_making_to_its_revocation(daemon: Daemon) -> None
     assert not (daemon.folder / "token.key").exists(), "none by default"
     made = spvnode("token", "create", "alice", "--scope", "read", "--scope", "proofs", "--days", "2", "--json", *place)
     entry = json.loads(made.stdout)
-    assert (entry["subject"], entry["scopes"], entry["expires"] - entry["issued"]) == ("alice", ["read", "proofs"], 172_800)
+    assert (entry["subject"], entry["scopes"]) == ("alice", ["read", "proofs"])
+    assert entry["expires"] - entry["issued"] == 2 * 86_400
     assert stat.S_IMODE((daemon.folder / "token.key").stat().st_mode) == 0o600
     assert status(daemon, entry["token"]) == 200, "the daemon was told"
     assert status(daemon, entry["token"], "stop") == 403

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -29,6 +30,7 @@ from merkle.proofs import (
 from merkle.pure import sha256d
 from merkle.txtree import root
 from spvnode.bitcoin.block import base_bytes, parse_block
+from spvnode.proofs import verify_any
 from tests.support.mine import mine
 from tests.support.proof_maker import Maker, mainnet, regtest
 from tests.support.second_verifier import Refuted, check, columns
@@ -86,6 +88,28 @@ def test_what_an_ancestry_proof_says_depends_on_whose_root_is_trusted() -> None:
     assert len(encode(proof)) < 1_500
     with pytest.raises(ValueError, match="does not apply"):
         verify_more.verify(encode(proof), trusted_tip=maker.hash(32_000))
+
+
+def test_heights_that_are_not_counted_from_genesis_are_claimed() -> None:
+    """The trusted root of a tree from genesis on, and a proof that calls its first block another one: the root cannot
+    tell, so the verdict must not say that it does."""
+    maker, by = mainnet(), 1_000
+    root = maker.forest.root(2_000)
+    old = ancestry(maker, 1_500, 2_000)
+    moved = replace(old, range_start=by, old_height=1_500 + by, new_height=2_000 + by)
+    found = verify_more.verify(encode(moved), trusted_root=root)
+    assert (found.ok, found.claimed) == (True, ("range_start", "old_height", "new_height"))
+    many = headers(maker, [5, 100], 2_000)
+    rows = tuple((height + by, raw) for height, raw in many.headers)
+    shifted = replace(many, range_start=by, start_height=by, cp_height=2_000 + by, headers=rows)
+    verdict = verify_more.verify(encode(shifted), trusted_root=root)
+    assert (verdict.ok, verdict.claimed) == (True, ("start_height", "cp_height"))
+    data = bytearray(column(maker, [5, 100], 2_000))
+    fixed = 2 + data[1] + 32
+    for at in (fixed, fixed + 4, fixed + 8 + 80 + 32 + 4, fixed + 8 + 80 + 32 + 8):  # first, tip, and both heights
+        data[at : at + 4] = (int.from_bytes(data[at : at + 4], "little") + by).to_bytes(4, "little")
+    last = verify_any(bytes(data), 0.0, trusted_root=root)
+    assert (last.ok, last.rests_on, last.claimed) == (True, "trusted root", ("range_start", "cp_height"))
 
 
 def test_another_chain_of_the_same_length_is_no_ancestor() -> None:

@@ -225,7 +225,8 @@ def test_who_is_asked_and_how_it_is(tmp_path: Path) -> None:
         }
         assert (await get_json(server, "/eth/v1/node/syncing"))["data"] == syncing
         identity = (await get_json(server, "/eth/v1/node/identity"))["data"]
-        assert (identity["peer_id"], identity["p2p_addresses"]) == (node.peer_id, list(node.listen_addrs))
+        wire = node.wires["ethereum"]  # the network's own: the mesh goes by another key
+        assert (identity["peer_id"], identity["p2p_addresses"]) == (wire["peer_id"], wire["addresses"])
         peers = await get_json(server, "/eth/v1/node/peers")
         assert (peers["meta"], peers["data"][0]["direction"]) == ({"count": 1}, "outbound")
         assert (await get_json(server, "/eth/v1/node/peers?direction=inbound"))["data"] == []
@@ -234,7 +235,10 @@ def test_who_is_asked_and_how_it_is(tmp_path: Path) -> None:
         assert (await get(server, "/eth/v1/node/health"))[0] == 200
         node.not_ready["ethereum"] = ("no peer",)
         assert (await get(server, "/eth/v1/node/health"))[0] == 206
-        assert (await get(server, "/eth/v1/node/health?syncing_status=503"))[0] == 503
+        for status in (200, 204, 429, 503):
+            assert (await get(server, f"/eth/v1/node/health?syncing_status={status}"))[0] == status
+        for status in (0, 100, 101, 199, 299, 599, 600, 2**64 - 1):  # no answer can have them
+            assert (await get(server, f"/eth/v1/node/health?syncing_status={status}"))[0] == 400
         assert (await get_json(server, "/eth/v1/node/syncing"))["data"]["is_syncing"] is True
 
     with_server(tmp_path, body, node)

@@ -1,11 +1,10 @@
-"""What the methods answer about a beacon chain: mainnet's recorded periods, and real account proofs."""
+"""What the methods answer about a beacon chain: mainnet's recorded periods, and account proofs."""
 
 from __future__ import annotations
 
 import json
 from copy import copy, deepcopy
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,13 +24,14 @@ from spvnode.rpc.errors import Code
 from spvnode.rpc.table import METHODS
 from spvnode.types import Hash32
 from spvnode.view import ExecutionRecord
+from tests.support.eip1186 import answered, world
 
 FINALIZED_SLOT, HEAD_SLOT = 6730752, 6730830
 FINAL = real_json(SET, "finality_update.json")["data"]
 HEAD = real_json(SET, "optimistic_update.json")["data"]
-EIP1186 = Path(__file__).parents[2] / "vectors" / "ethereum" / "eip1186"
 BLOCK = 17463226
-"""An execution block of the recorded time, of which account proofs are recorded too."""
+"""An execution block of the recorded time; its state is the made one."""
+ASKED = ("account", "contract", "large contract", "nobody")
 GROUNDS = {"kind": "root", "slot": 6553600, "root": "0x" + TRUSTED_ROOT.hex(), "vouched_by": ["config"]}
 NOW = 1606824023 + 12 * HEAD_SLOT + 20.0
 
@@ -242,22 +242,19 @@ def at_now(beacon: RealBeacon) -> SmallNode:
 
 
 def answer(place: int = 0) -> dict[str, Any]:
-    """A real `eth_getProof` of block ``BLOCK``."""
-    entries = json.loads((EIP1186 / "answers.json").read_text())
-    found: dict[str, Any] = [entry["answer"] for entry in entries if entry["block"] == BLOCK][place]
-    return found
+    """An `eth_getProof` of block ``BLOCK``."""
+    return answered(ASKED[place])[0]
 
 
 @pytest.fixture(scope="module")
 def knowing() -> SmallNode:
     """A node that has ``BLOCK`` among its finalized execution blocks."""
-    header = next(
-        entry for entry in json.loads((EIP1186 / "headers.json").read_text()) if int(entry["number"], 16) == BLOCK
-    )
-    roots = [Hash32(bytes.fromhex(header[name][2:])) for name in ("stateRoot", "receiptsRoot", "transactionsRoot")]
-    time = int(header["timestamp"], 16)
+    slot = FINALIZED_SLOT - 84_786
+    roots = [Hash32(root) for root in (world().trie.root, b"\x18" * 32, b"\x19" * 32)]
     beacon = copy(followed())
-    record = ExecutionRecord(ETHEREUM.slot_at(time), Hash32(bytes(32)), BLOCK, Hash32(b"\x17" * 32), *roots, time)
+    record = ExecutionRecord(
+        slot, Hash32(bytes(32)), BLOCK, Hash32(b"\x17" * 32), *roots, ETHEREUM.genesis_time + 12 * slot
+    )
     beacon.records = [*followed().records, record]
     return SmallNode(beacons={"ethereum": beacon})
 

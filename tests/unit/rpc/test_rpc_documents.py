@@ -19,6 +19,7 @@ from spvnode.rpc.beacon_api.app import EVENTS_ROUTE, ROUTES
 from spvnode.rpc.dispatch import Dispatcher
 from spvnode.rpc.documents import OPEN_ROUTES, document, openapi, openrpc
 from spvnode.rpc.http import OPEN_PATHS
+from spvnode.rpc.page import PAGES
 from spvnode.rpc.rest import ROUTES as REST_ROUTES
 from spvnode.rpc.table import METHODS
 
@@ -95,7 +96,7 @@ def test_they_list_what_the_tables_have_and_nothing_else() -> None:
         assert method["description"]
         assert method["tags"] == [{"name": str(row.scope)}]
     paths = set(openapi(METHODS, "1")["paths"])
-    ours = {"/", "/{network}", "/proofs/verify", EVENTS_ROUTE, *OPEN_ROUTES, *REST_ROUTES, *ROUTES}
+    ours = {"/", "/{network}", "/proofs/verify", EVENTS_ROUTE, *OPEN_ROUTES, *PAGES, *REST_ROUTES, *ROUTES}
     assert paths == ours
     assert set(OPEN_ROUTES) == set(OPEN_PATHS)
 

@@ -153,6 +153,7 @@ def test_peers_and_node_info(node: SmallNode) -> None:
         "listen_addrs": ["/ip4/127.0.0.1/tcp/8343/p2p/12D3KooWTest"],
         "networks": ["bitcoin"],
         "uptime": 1000,
+        "rpc": [],
         "beacon": {},
     }
     assert ask(node, "uptime") == 1000

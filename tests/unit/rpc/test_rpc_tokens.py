@@ -32,15 +32,15 @@ NOW = int(time.time())
 
 
 def signed(key: bytes = KEY, algorithm: str = "HS256", **claims: Any) -> bytes:
-    return jwt.encode({"sub": "u", "exp": NOW + 600, "scope": "read", **claims}, key, algorithm).encode()
+    return jwt.encode({"sub": "u", "exp": NOW + 3_600, "scope": "read", **claims}, key, algorithm).encode()
 
 
 def test_a_minted_token_counts_for_its_scopes() -> None:
-    token, token_id = mint(KEY, "alice", [Scope.READ, Scope.PROOFS], issued=NOW, expires=NOW + 60)
+    token, token_id = mint(KEY, "alice", [Scope.READ, Scope.PROOFS], issued=NOW, expires=NOW + 3_600)
     found = RING.caller(token.encode())
     assert (found.kind, found.user, found.scopes) == (Kind.TOKEN, "token:alice", {Scope.READ, Scope.PROOFS})
     claims = jwt.decode(token, KEY, algorithms=["HS256"])
-    assert claims == {"sub": "alice", "scope": "read proofs", "iat": NOW, "exp": NOW + 60, "jti": token_id}
+    assert claims == {"sub": "alice", "scope": "read proofs", "iat": NOW, "exp": NOW + 3_600, "jti": token_id}
     assert len(token) < MAX_TOKEN // 2
 
 
@@ -104,7 +104,7 @@ def test_no_changed_byte_passes(data: st.DataObject) -> None:
 
 
 def test_revoked_by_id_or_by_subject() -> None:
-    token, token_id = mint(KEY, "alice", [Scope.READ], issued=NOW, expires=NOW + 60)
+    token, token_id = mint(KEY, "alice", [Scope.READ], issued=NOW, expires=NOW + 3_600)
     for line in (token_id, "sub:alice"):
         with pytest.raises(TokenRefused, match="revoked"):
             Keyring((KEY,), frozenset({line})).caller(token.encode())

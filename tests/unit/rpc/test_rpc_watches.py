@@ -49,7 +49,7 @@ class Desk:
     async def looked(self) -> None:
         """Returns when the hub has looked at everything that has happened."""
         with trio.fail_after(10):
-            while any(
+            while any(  # noqa: ASYNC110 - nothing tells that there was nothing to tell
                 self.hub.watches.cursors.get(watch.network, 0) < self.node.last_event(watch.network)
                 for watch in self.hub.watches.watches.values()
             ):

@@ -25,6 +25,9 @@ SECRET = b"s" * 40
 FAST = Pace(tries=3, first=0.01, cap=0.02, timeout=2.0)
 
 
+Parts = tuple["Receiver", Hub, WebhookConfig]
+
+
 @dataclass
 class Receiver:
     """Answers with ``statuses`` in turn, then with 204; 0 closes without an answer, -1 never answers."""
@@ -73,7 +76,7 @@ class Receiver:
 
 
 @asynccontextmanager
-async def receiving(node: EventNode, tmp_path: Path, *statuses: int) -> AsyncIterator[tuple[Receiver, Hub, WebhookConfig]]:
+async def receiving(node: EventNode, tmp_path: Path, *statuses: int) -> AsyncIterator[Parts]:
     """A receiver, a hub, and the settings that join them."""
     secret = tmp_path / "secret"
     secret.write_bytes(SECRET + b"\n")
@@ -102,7 +105,7 @@ async def settled(tmp_path: Path, words: str) -> None:
     """Returns once the cursor file says so."""
     file = tmp_path / "webhooks" / "one.cursor"
     with trio.fail_after(20):
-        while not file.exists() or words not in file.read_text():
+        while not file.exists() or words not in file.read_text():  # noqa: ASYNC110 - a file, as others see it
             await trio.sleep(0.01)
 
 
@@ -130,7 +133,8 @@ def test_signature_of_the_specification() -> None:
     # Standard Webhooks, spec/standard-webhooks.md: its example of a symmetric signature
     secret = base64.b64decode("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
     body = b'{"test": 2432232314}'
-    assert sign(secret, "msg_p5jXN8AQM9LWM0D4loKWxJek", "1614265330", body) == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
+    signed = sign(secret, "msg_p5jXN8AQM9LWM0D4loKWxJek", "1614265330", body)
+    assert signed == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
 
 
 @pytest.mark.parametrize("bad", [500, 404, 302, 429, 0, -1])
@@ -139,7 +143,10 @@ def test_what_is_not_taken_is_tried_again_under_the_same_id(tmp_path: Path, bad:
     pace = Pace(tries=3, first=0.01, cap=0.02, timeout=0.3)
 
     async def main() -> None:
-        async with receiving(node, tmp_path, bad, bad) as (receiver, hub, config), delivering(hub, config, tmp_path, pace):
+        async with (
+            receiving(node, tmp_path, bad, bad) as (receiver, hub, config),
+            delivering(hub, config, tmp_path, pace),
+        ):
             node.happen()
             node.happen()
             await receiver.until(4)

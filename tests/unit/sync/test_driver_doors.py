@@ -9,9 +9,12 @@ import pytest
 import trio
 import trio.testing
 from mine import regtest_chain
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from world import NOW, Peer, open_chain
 
 from p2p.faults import RemoteFault
+from spvnode import tracing
 from spvnode.bitcoin.header import Header
 from spvnode.bitcoin.params import REGTEST
 from spvnode.bitcoin.start import Checkpoint
@@ -244,3 +247,29 @@ def with_patience(main: Callable[..., object]) -> None:
             await main()  # type: ignore[misc]
 
     trio.run(bounded)
+
+
+# -- what a trace shows of it
+
+
+def test_a_sync_is_told_in_spans(monkeypatch: pytest.MonkeyPatch) -> None:
+    exporter = InMemorySpanExporter()
+    provider = tracing.provider_with(SimpleSpanProcessor(exporter), 1.0)
+    monkeypatch.setattr(tracing._here, "tracer", provider.get_tracer("test"))
+
+    async def main() -> None:
+        chain, mesh = open_chain(), Mesh(honest())
+        driver = driver_of(chain, mesh)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(driver.run)
+            await driver.post(claim(mesh.peer.chain))
+            await until(lambda: chain.tip.height == 300)
+            nursery.cancel_scope.cancel()
+
+    with_patience(main)
+    provider.shutdown()
+    named = {"spvnode.network": "regtest"}
+    found = [(span.name, dict(span.attributes or {})) for span in exporter.get_finished_spans()]
+    assert ("fetch", named) in found
+    assert ("validate", {**named, "spvnode.bytes": 80 * 300}) in found
+    assert ("commit", {**named, "spvnode.items": 300}) in found

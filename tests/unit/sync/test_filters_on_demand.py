@@ -14,6 +14,7 @@ from merkle.pure import sha256d
 from p2p.faults import FaultReason, RemoteFault
 from spvnode.bitcoin import gcs
 from spvnode.bitcoin.basicfilter import elements, values
+from spvnode.bitcoin.filters import FilterHashes
 from spvnode.bitcoin.prevouts import hash160
 from spvnode.sync.blocks import BlockFetcher, Unfetched
 from spvnode.sync.filters import ASK_SECONDS, FETCH_SECONDS, MAX_ASKED, AgreedFilter, FilterFetcher
@@ -213,3 +214,55 @@ def test_nobody_answers_or_nobody_is_there() -> None:
     assert isinstance(reply, Unfetched)
     assert len(reply.faults) == MAX_ASKED
     assert isinstance(fetch(Peers({}), 5), Unfetched)
+
+
+@pytest.mark.parametrize("liars", [0, 1])
+def test_a_reorganization_of_ours_between_two_questions_is_nobody_s_fault(liars: int) -> None:
+    """Its peers speak of the block that they were asked for, which is another one the second time."""
+    before, after = (Ledger(_short(script)) for script in (b"\x51", b"\x52"))
+    assert before.block_hash(Height(6)) == after.block_hash(Height(6))
+    now = [before]
+
+    class Ours:
+        def header(self, height: Height) -> bytes:
+            return now[0].header(height)
+
+        def block_hash(self, height: Height) -> Hash32:
+            return now[0].block_hash(height)
+
+    class Both(Peers):
+        """They have both chains."""
+
+        async def ask_filter_hashes(self, peer: str, start: Height, stop: Hash32) -> FilterHashes | RemoteFault:
+            ledger = before if stop in before.heights else after
+            self.peers[peer].ledger = ledger
+            reply = await super().ask_filter_hashes(peer, start, stop)
+            now[0] = after  # from here on our chain is the other one
+            return reply
+
+        async def ask_filter(self, peer: str, height: Height, block_hash: Hash32) -> bytes | RemoteFault:
+            self.peers[peer].ledger = before if block_hash in before.heights else after
+            return await super().ask_filter(peer, height, block_hash)
+
+        async def ask_filter_checkpoints(self, peer: str, stop: Hash32) -> bytes | RemoteFault:
+            self.peers[peer].ledger = before if stop in before.heights else after
+            return await super().ask_filter_checkpoints(peer, stop)
+
+    lie = {7: before.filters[6]}
+    peers = Both({name: Peer(before, filters=lie if number < liars else {}) for number, name in enumerate("abc")})
+
+    async def main() -> AgreedFilter | Unfetched:
+        return await FilterFetcher(peers, BlockFetcher(peers, NETWORK), Ours(), NETWORK).fetch(Height(7))
+
+    reply = trio.run(main)
+    assert isinstance(reply, Unfetched)
+    assert "reorganized" in str(reply)
+    assert peers.faults == []
+
+
+def _short(script: bytes) -> MadeChain:
+    made = MadeChain()
+    for _ in range(6):
+        made.extend()
+    made.extend(pays=script)
+    return made

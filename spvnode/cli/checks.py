@@ -1,0 +1,267 @@
+"""What ``spvnode doctor`` looks at, one function a subject: each gives findings, none changes anything."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import TimeoutError as NotInTime
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from spvnode.cli.output import seconds
+from spvnode.config import MAX_DATADIR_BYTES, WORLD_WRITABLE, Config, owner_name
+from spvnode.networks import BITCOIN, ETHEREUM
+
+LOW_DISK = 1 << 30
+"""Bytes: what mainnet's headers, their index and a compaction of the store take, twice."""
+NO_DISK = 64 << 20
+"""Bytes: below it a commit may not fit."""
+CLOCK_WARN = 60.0
+"""Seconds between our clock and the middle of our peers'; theirs are seldom 10 s off."""
+CLOCK_FAIL = 600.0
+"""Seconds: Bitcoin Core warns at ten minutes (v28.1, ``TimeOffsets``), and a slot of Ethereum is 12 s."""
+TIP_AHEAD = 2 * 60 * 60 + 60
+"""Seconds that the newest header may be ahead of our clock: Bitcoin's rule, and a minute."""
+MIN_CLOCKS = 3
+"""Peers whose clocks are compared: one of two may be the one that is wrong."""
+FEW_PEERS = 2
+"""With one alone nobody contradicts it."""
+DNS_SECONDS = 5.0
+"""For all names together."""
+HORIZON_WARN = 28 * 24 * 60 * 60
+"""Seconds, as ``spvnode.ethereum.networks.HORIZON_WARNING_SECONDS``."""
+Told = Mapping[str, Mapping[str, Any]]
+
+
+class State(StrEnum):
+    """How a subject is."""
+
+    OK = "ok"
+    WARN = "warn"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """``fix``: what to do about it; empty where nothing is to be done."""
+
+    what: str
+    state: State
+    says: str
+    fix: str = ""
+
+    def as_json(self) -> dict[str, str]:
+        """For programs."""
+        return asdict(self)
+
+
+def data_directory(place: Path) -> Finding:
+    """There, ours, and nobody else's to write; as ``spvnode.config.ensure_datadir`` wants it."""
+    what = "data directory"
+    try:
+        found = place.stat()
+    except FileNotFoundError:
+        return Finding(what, State.OK, f"{place} is not there yet; `spvnode run` makes it")
+    except OSError as error:
+        return Finding(what, State.FAIL, f"{place}: {error.strerror}", "name another one with --datadir")
+    if not place.is_dir():
+        return Finding(what, State.FAIL, f"{place} is no directory", "name another one with --datadir")
+    if found.st_uid != os.geteuid():
+        owner = owner_name(found.st_uid)
+        return Finding(what, State.FAIL, f"{place} belongs to {owner}", f"run spvnode as {owner}, or chown it")
+    if found.st_mode & WORLD_WRITABLE:
+        return Finding(what, State.FAIL, f"every user may write {place}", f"chmod 700 {place}")
+    if not os.access(place, os.R_OK | os.W_OK | os.X_OK):
+        return Finding(what, State.FAIL, f"{place} may not be read and written", f"chmod 700 {place}")
+    if len(os.fsencode(place)) > MAX_DATADIR_BYTES:
+        return Finding(what, State.FAIL, f"{place} is too long for a socket in it", "name a shorter one")
+    return Finding(what, State.OK, str(place))
+
+
+def disk(place: Path) -> Finding:
+    """Room on the disk that holds, or will hold, ``place``."""
+    there = next((one for one in (place, *place.parents) if one.exists()), Path("/"))
+    free = shutil.disk_usage(there).free
+    says = f"{free / 1e9:.1f} GB free at {there}"
+    if free >= LOW_DISK:
+        return Finding("disk", State.OK, says)
+    state = State.FAIL if free < NO_DISK else State.WARN
+    return Finding("disk", state, says, f"make room: {LOW_DISK >> 30} GiB, or name a data directory on another disk")
+
+
+def coverage(settings: Config, network: str) -> Finding:
+    """Which sources the settings give a network."""
+    what = f"sources of {network}"
+    sources = _bitcoin_sources(settings, network) if network in BITCOIN else _beacon_sources(settings, network)
+    if not sources:
+        fix = "allow its own network, the mesh, or an API; without any, headers come by `spvnode import` only"
+        return Finding(what, State.FAIL if network not in BITCOIN else State.WARN, "none", fix)
+    says = ", ".join(sources)
+    if len(sources) == 1:
+        return Finding(what, State.WARN, f"{says} alone", "a second kind would show where the first one lies or stalls")
+    return Finding(what, State.OK, says)
+
+
+def _bitcoin_sources(settings: Config, network: str) -> list[str]:
+    from p2p.bitcoin.seeds import SEEDS  # noqa: PLC0415 - what --help does without
+
+    wire, found = settings.wire_for(network), []
+    if wire.enabled and (wire.connect or network in SEEDS):
+        found.append(f"{len(wire.connect)} named nodes" if wire.connect else "its own network")
+    if settings.mesh.enabled:
+        found.append(f"mesh ({len(settings.mesh.peers)} named peers{', mdns' if settings.mesh.mdns else ''})")
+    return found
+
+
+def _beacon_sources(settings: Config, network: str) -> list[str]:
+    beacon = settings.beacon_for(network)
+    if beacon is None:
+        return []
+    found = []
+    if beacon.p2p and (beacon.discovery or beacon.peers):
+        found.append("its own network" + ("" if beacon.discovery else f" ({len(beacon.peers)} named peers)"))
+    if beacon.apis:
+        found.append(f"{len(beacon.apis)} Beacon APIs")
+    return found
+
+
+def dns(settings: Config, look_up: Callable[..., Any] = socket.getaddrinfo) -> Iterator[Finding]:
+    """Whether the names that Bitcoin's networks begin at are answered."""
+    from p2p.bitcoin.seeds import SEEDS  # noqa: PLC0415 - see above
+
+    for network in settings.networks:
+        wire = settings.wire_for(network) if network in SEEDS else None
+        names = SEEDS[network].dns if wire is not None else ()
+        if wire is None or not names or not wire.enabled or not wire.dns_seeds or wire.connect or wire.proxy:
+            continue
+        answered = _resolved(names, look_up)
+        what, says = f"DNS for {network}", f"{answered} of {len(names)} seeds answer"
+        if answered:
+            yield Finding(what, State.OK, says)
+        else:
+            fix = "look at /etc/resolv.conf and the firewall (UDP 53); or name nodes in [[wire]] connect"
+            yield Finding(what, State.WARN if SEEDS[network].fixed else State.FAIL, says, fix)
+
+
+def _resolved(names: Sequence[str], look_up: Callable[..., Any]) -> int:
+    pool = ThreadPoolExecutor(max(len(names), 1), thread_name_prefix="dns")
+    tries = [pool.submit(look_up, name, None, type=socket.SOCK_STREAM) for name in names]
+    end, found = time.monotonic() + DNS_SECONDS, 0
+    for one in tries:
+        try:
+            found += bool(one.result(max(end - time.monotonic(), 0)))
+        except (OSError, NotInTime, UnicodeError):
+            continue  # a name without an answer is what we count
+    pool.shutdown(wait=False, cancel_futures=True)
+    return found
+
+
+def daemon(place: Path, networks: Sequence[str] | None) -> Finding:
+    """``networks``: None where none runs."""
+    if networks is None:
+        fix = f"start it: spvnode run --datadir {place}; peers, clock and readiness are then looked at as well"
+        return Finding("daemon", State.WARN, "none runs here", fix)
+    return Finding("daemon", State.OK, f"runs, and follows {', '.join(networks)}")
+
+
+def clock(told: Told) -> Finding:
+    """Ours against the peers', and against the newest headers."""
+    offsets = [
+        float(peer["timeoffset"])
+        for about in told.values()
+        for peer in about["peers"]
+        if isinstance(peer.get("timeoffset"), int | float)
+    ]
+    ages = {name: about["freshness"].get("tip_age") for name, about in told.items()}
+    fix = "set the clock, and keep it set: timedatectl set-ntp true"
+    ahead = [name for name, age in ages.items() if age is not None and age < -TIP_AHEAD]
+    if ahead:
+        return Finding("clock", State.FAIL, f"behind the newest header of {', '.join(ahead)}", fix)
+    if len(offsets) >= MIN_CLOCKS:
+        middle = statistics.median(offsets)
+        says = f"{abs(middle):.0f} s {'behind' if middle > 0 else 'ahead of'} the middle of {len(offsets)} peers"
+        if abs(middle) > CLOCK_WARN:
+            return Finding("clock", State.FAIL if abs(middle) > CLOCK_FAIL else State.WARN, says, fix)
+        return Finding("clock", State.OK, says)
+    if any(age is not None for age in ages.values()):
+        return Finding(
+            "clock", State.OK, f"not behind any tip; {len(offsets)} peers tell their time, too few to compare"
+        )
+    return Finding("clock", State.WARN, "nothing to compare it with", "run this again when the daemon has peers")
+
+
+def peers(network: str, about: Mapping[str, Any]) -> Finding:
+    """How many are connected."""
+    what, count = f"peers of {network}", len(about["peers"])
+    if count >= FEW_PEERS:
+        return Finding(what, State.OK, f"{count} connected")
+    fix = "wait a minute after a start; then look at the sources above, and let TCP out through the firewall"
+    meant = any(reason.startswith("the mesh is off") for reason in about["reasons"])
+    return Finding(what, State.WARN if count or meant else State.FAIL, f"{count} connected", fix)
+
+
+_FIXES = (
+    ("no peer", "as for peers above"),
+    ("the mesh is off", "without peers the node knows only what is imported; leave out --no-mesh or --no-p2p"),
+    ("starting", "wait: the store is being opened and checked"),
+    ("waiting for the checkpoint's header", "reach a peer that has this block; is its hash right?"),
+    ("the checkpoint is not on a valid chain", "it was wrong: begin in a new data directory, from another one"),
+    ("synchronising", "wait; where it stays so, `spvnode status` counts the faults"),
+    ("the clock is behind", "set the clock"),
+    (
+        "waiting for a trusted checkpoint",
+        "name one: --checkpoint NETWORK:ROOT; or sources: --beacon-api URL --quorum K",
+    ),
+    ("this version does not know the fork", "update spvnode"),
+)
+
+
+def readiness(network: str, about: Mapping[str, Any]) -> Iterator[Finding]:
+    """One finding for each reason that replies do not deserve belief."""
+    what = f"{network} ready"
+    if not about["reasons"]:
+        age = seconds(about["freshness"].get("tip_age"))
+        yield Finding(what, State.OK, "yes" if age is None else f"tip {age} old")
+    for reason in about["reasons"]:
+        fix = next((fix for start, fix in _FIXES if reason.startswith(start)), "docs/operating.md explains the reasons")
+        yield Finding(what, State.WARN, reason, fix)
+
+
+def horizon(settings: Config, network: str, about: Mapping[str, Any] | None) -> Iterator[Finding]:
+    """Until when this version knows an Ethereum network's forks."""
+    if network in BITCOIN:
+        return
+    end = _horizon_told(about) if about is not None else _horizon_known(network)
+    if end is None:
+        return
+    what, left = f"forks of {network}", end - time.time()
+    if left > HORIZON_WARN:
+        yield Finding(what, State.OK, f"known for {seconds(left)} more")
+    elif left > 0:
+        yield Finding(what, State.WARN, f"known for {seconds(left)} more only", "update spvnode")
+    else:
+        yield Finding(what, State.FAIL, "this version does not know the fork that is in force", "update spvnode")
+
+
+def _horizon_told(about: Mapping[str, Any]) -> float | None:
+    found = about.get("fork_horizon")
+    return None if found is None else float(found["time"])
+
+
+def _horizon_known(network: str) -> float | None:
+    """Of a built-in network."""
+    if network not in ETHEREUM:
+        return None
+    from spvnode.ethereum.networks import NETWORKS  # noqa: PLC0415 - 100 ms of rules, where no daemon tells
+    from spvnode.ethereum.units import Epoch, compute_start_slot_at_epoch  # noqa: PLC0415
+
+    params = NETWORKS[network]
+    last = params.schedule.horizon
+    return None if last is None else params.start_of(compute_start_slot_at_epoch(params.preset, Epoch(last + 1)))

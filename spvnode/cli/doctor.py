@@ -1,0 +1,96 @@
+"""``spvnode doctor``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from spvnode.cli import checks
+from spvnode.cli.checks import Finding, State
+from spvnode.cli.client import Client, DaemonAbsent, DaemonError, running
+from spvnode.cli.exits import Exit
+from spvnode.cli.options import find_datadir, json_option, place_options
+from spvnode.cli.output import emit
+from spvnode.config import Config
+from spvnode.config_sources import load_config
+from spvnode.errors import InputError
+
+_MARKS = {State.OK: "ok  ", State.WARN: "WARN", State.FAIL: "FAIL"}
+
+
+@click.command("doctor")
+@click.option("--offline", is_flag=True, help="Ask no name server.")
+@place_options
+@json_option
+def command(offline: bool, datadir: str | None, config: str | None, as_json: bool) -> int:
+    """Find what keeps the node from working: settings, data directory, disk, clock, DNS, sources, peers, forks.
+
+    Works with and without a running daemon, and changes nothing. Each line that is not well says what to do. Exits with
+    1 if anything failed, 0 otherwise.
+    """
+    found = list(examine(datadir, config, offline=offline))
+    failed = any(one.state is State.FAIL for one in found)
+    emit({"good": not failed, "findings": [one.as_json() for one in found]}, _lines(found), as_json=as_json)
+    return Exit.NEGATIVE if failed else Exit.OK
+
+
+def examine(datadir: str | None, config: str | None, *, offline: bool) -> Iterator[Finding]:
+    """All findings, in the order in which they should be mended."""
+    try:
+        place = find_datadir(datadir, config)
+        settings = load_config(
+            config_file=Path(config) if config else None,
+            environ=os.environ,
+            flags={"datadir": str(place)},
+            flag_names={"datadir": "--datadir"},
+        )
+    except InputError as error:
+        yield Finding("settings", State.FAIL, str(error), "correct that key; docs/cli.md lists all of them")
+        return
+    yield Finding("settings", State.OK, f"read; networks: {', '.join(settings.networks)}")
+    yield checks.data_directory(place)
+    yield checks.disk(place)
+    for network in settings.networks:
+        yield checks.coverage(settings, network)
+    if not offline:
+        yield from checks.dns(settings)
+    yield from _of_daemon(place, settings)
+
+
+def _of_daemon(place: Path, settings: Config) -> Iterator[Finding]:
+    """What only a running daemon can tell; the forks also without."""
+    try:
+        client = running(place)
+        told = {} if client is None else _told(client)
+    except (DaemonAbsent, DaemonError) as error:
+        client, told = None, {}
+        yield Finding("daemon", State.FAIL, str(error), "look at its log; `spvnode run` shows it in a terminal")
+    else:
+        yield checks.daemon(place, list(told) if client is not None else None)
+    yield checks.clock(told)
+    for network in told or settings.networks:
+        about = told.get(network)
+        if about is not None:
+            yield checks.peers(network, about)
+            yield from checks.readiness(network, about)
+        yield from checks.horizon(settings, network, about)
+
+
+def _told(client: Client) -> dict[str, dict[str, Any]]:
+    """By network: what ``getsyncinfo`` says, and ``peers``."""
+    return {
+        name: {**client.call("getsyncinfo", {"network": name}), "peers": client.call("getpeerinfo", {"network": name})}
+        for name in client.call("getnodeinfo")["networks"]
+    }
+
+
+def _lines(found: Sequence[Finding]) -> Iterator[str]:
+    width = max(len(one.what) for one in found)
+    for one in found:
+        yield f"{_MARKS[one.state]}  {one.what:<{width}}  {one.says}"
+        if one.fix:
+            yield f"{'':{width + 6}}  -> {one.fix}"

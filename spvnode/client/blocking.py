@@ -1,0 +1,244 @@
+"""The client that blocks, on the standard library alone."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Self
+
+from spvnode.client.errors import Passing, Refused, Unreachable
+from spvnode.client.exchange import (
+    MAX_REPLY,
+    TIMEOUT,
+    Call,
+    Params,
+    Reply,
+    encode,
+    encode_call,
+    events_path,
+    patience,
+    refusal,
+    repeatable,
+    result_of,
+    results_of,
+    retry_after,
+)
+from spvnode.client.methods import Methods
+from spvnode.client.place import Place
+from spvnode.client.retries import Course, Retries
+from spvnode.client.stream import SILENCE, Event, Parser
+
+UNAUTHORIZED = 401
+PART = 65_536
+"""Bytes read of a stream at once."""
+
+
+class UnixConnection(http.client.HTTPConnection):
+    """HTTP over a unix socket."""
+
+    def __init__(self, path: Path, timeout: float | None) -> None:
+        super().__init__("localhost", timeout=timeout)
+        self._path = path
+
+    def connect(self) -> None:
+        """Connects to the socket file instead of a host and port."""
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self._path))
+
+
+def open_connection(place: Place, timeout: float | None) -> http.client.HTTPConnection:
+    """A connection to the daemon. Raises Unreachable."""
+    connection: http.client.HTTPConnection
+    if place.socket is not None:
+        connection = UnixConnection(place.socket, timeout)
+    else:
+        kind = http.client.HTTPSConnection if place.tls else http.client.HTTPConnection
+        connection = kind(place.host, place.port, timeout=timeout)
+    try:
+        connection.connect()
+    except OSError as error:
+        connection.close()
+        raise Unreachable(f"no daemon answers at {place} ({error.strerror or error})", untouched=True) from error
+    return connection
+
+
+class Client(Methods):
+    """One daemon. Its methods are the RPC's, by their names there (``rpc.discover`` as ``rpc_discover``).
+
+    Every one may raise RpcFailed (the daemon's error), Refused, Unreachable or Busy; the last two only after
+    ``retries``, and where a call may have been carried out already, it is repeated only if that changes nothing. One
+    connection is kept, and used by one call at a time: threads that shall not wait for each other take one each.
+    """
+
+    def __init__(self, place: Place, *, timeout: float = TIMEOUT, retries: Retries | None = None) -> None:
+        self._place = place
+        self._timeout = timeout
+        self._retries = retries or Retries()
+        self._lock = threading.Lock()
+        self._connection: http.client.HTTPConnection | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the connection; the next call opens another."""
+        with self._lock:
+            self._drop()
+
+    def call(self, method: str, params: Params | None = None) -> Any:
+        """The result of any method, its parameters by name or by position."""
+        body = encode(encode_call(method, params))
+        wait = patience(method, self._timeout)
+        course = Course(self._retries, repeatable=repeatable(method))
+        while True:
+            try:
+                return result_of(self._ask(body, wait, keep=repeatable(method)))
+            except Passing as error:
+                time.sleep(course.after(error))
+
+    def batch(self, calls: Sequence[Call]) -> list[Any]:
+        """A result for each call, or the RpcFailed or Busy that stands in its place."""
+        if not calls:
+            return []
+        body = encode([encode_call(method, params, number) for number, (method, params) in enumerate(calls, 1)])
+        every = all(repeatable(method) for method, _ in calls)
+        course = Course(self._retries, repeatable=every)
+        while True:
+            try:
+                return results_of(self._ask(body, self._timeout, keep=every), len(calls))
+            except Passing as error:
+                time.sleep(course.after(error))
+
+    def events(
+        self,
+        cursor: str | None = None,
+        *,
+        networks: Iterable[str] = (),
+        kinds: Iterable[str] = (),
+        patience: float | None = None,
+    ) -> Events:
+        """What happens from now on, or after ``cursor``; over the daemon's restarts nothing is missed and nothing comes
+        twice. ``patience``: the seconds without a daemon after which Unreachable is raised; None for never."""
+        course = Course(self._retries, endless=True, patience=patience)
+        return Events(self._place, events_path(networks, kinds), cursor, course)
+
+    def _ask(self, body: bytes, timeout: float, *, keep: bool) -> Reply:
+        with self._lock:
+            if not keep:
+                self._drop()  # a connection that the daemon has just closed would leave open what became of the call
+            kept = self._connection is not None
+            headers = self._place.headers()
+            try:
+                reply = self._exchange(body, headers, timeout)
+            except Unreachable as error:
+                if not kept or isinstance(error.__cause__, TimeoutError):
+                    raise
+                reply = self._exchange(body, headers, timeout)  # the kept one had been closed; now on a new one
+            if reply.status == UNAUTHORIZED and self._place.headers() != headers:
+                raise Unreachable("the daemon was started anew", untouched=True)
+            return reply
+
+    def _exchange(self, body: bytes, headers: dict[str, str], timeout: float) -> Reply:
+        if self._connection is None:
+            self._connection = open_connection(self._place, self._timeout)
+        connection = self._connection
+        try:
+            if connection.sock is not None:
+                connection.sock.settimeout(timeout)
+            connection.request("POST", "/", body, {"Content-Type": "application/json", **headers})
+            response = connection.getresponse()
+            reply = Reply(response.status, response.read(MAX_REPLY + 1), retry_after(response.getheader("Retry-After")))
+        except (OSError, http.client.HTTPException) as error:
+            self._drop()
+            raise Unreachable(f"{self._place} went away: {error or type(error).__name__}", untouched=False) from error
+        if response.will_close or len(reply.body) > MAX_REPLY:
+            self._drop()
+        return reply
+
+    def _drop(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+class Events(Iterator[Event]):
+    """An endless iterator; ``cursor`` is where it is."""
+
+    def __init__(self, place: Place, path: str, cursor: str | None, course: Course) -> None:
+        self._place = place
+        self._path = path
+        self._course = course
+        self._parser = Parser(cursor)
+        self._waiting: deque[Event] = deque()
+        self._taken = cursor
+        self._connection: http.client.HTTPConnection | None = None
+        self._response: http.client.HTTPResponse | None = None
+
+    @property
+    def cursor(self) -> str | None:
+        """After the event that was last given out; where none waits, as far as the daemon has looked."""
+        return self._taken if self._waiting else self._parser.cursor
+
+    def __next__(self) -> Event:
+        while not self._waiting:
+            try:
+                self._waiting.extend(self._parser.feed(self._read()))
+                self._course.succeeded()
+            except Passing as error:
+                self.close()
+                time.sleep(self._course.after(error))
+        event = self._waiting.popleft()
+        self._taken = event.cursor
+        return event
+
+    def close(self) -> None:
+        """Ends the connection; the next event would open another."""
+        self._parser.cut_off()
+        if self._connection is not None:
+            with suppress(OSError):
+                self._connection.close()
+        self._connection = self._response = None
+
+    def _read(self) -> bytes:
+        if self._response is None:
+            self._response = self._open()
+        try:
+            data = self._response.read1(PART)
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise Unreachable(f"the stream ended: {error or type(error).__name__}", untouched=True) from error
+        if not data:
+            raise Unreachable("the stream ended", untouched=True)
+        return data
+
+    def _open(self) -> http.client.HTTPResponse:
+        headers = self._place.headers()
+        self._connection = open_connection(self._place, SILENCE)
+        if self._parser.cursor is not None:
+            headers["Last-Event-ID"] = self._parser.cursor
+        try:
+            self._connection.request("GET", self._path, headers={"Accept": "text/event-stream", **headers})
+            response = self._connection.getresponse()
+            if response.status == 200:
+                return response
+            reply = Reply(response.status, response.read(PART), retry_after(response.getheader("Retry-After")))
+        except (OSError, http.client.HTTPException) as error:
+            raise Unreachable(f"{self._place}: {error or type(error).__name__}", untouched=True) from error
+        problem = refusal(reply)
+        if isinstance(problem, Refused) and problem.status == UNAUTHORIZED and self._place.token is None:
+            raise Unreachable(str(problem), untouched=True) if self._began else problem
+        raise problem
+
+    @property
+    def _began(self) -> bool:
+        """Whether the daemon has let us in before: then it is the cookie of a new run that is not there yet."""
+        return self._parser.cursor is not None

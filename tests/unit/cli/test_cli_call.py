@@ -1,0 +1,382 @@
+"""``spvnode call``, ``completion`` and what shells get from it, ``doctor``, the manual page."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import msgspec
+import pytest
+from rpc_live import live_thread
+from small_node import SmallNode, mainnet
+
+from p2p.bitcoin.seeds import SEEDS
+from spvnode.cli import checks
+from spvnode.cli.call import bind
+from spvnode.cli.checks import State
+from spvnode.cli.complete import offers
+from spvnode.cli.completion import SCRIPTS
+from spvnode.cli.man import _text, render
+from spvnode.cli.shell import COMMANDS, run_command
+from spvnode.cli.words import WORDS
+from spvnode.cli.words_code import words_page
+from spvnode.config import Config
+from spvnode.errors import InputError
+from spvnode.ethereum.networks import HORIZON_WARNING_SECONDS, NETWORKS
+from spvnode.method_names import METHODS as NAMES
+from spvnode.networks import KNOWN
+from spvnode.rpc.table import METHODS
+
+ROOT = Path(__file__).resolve().parents[3]
+HASH_1 = "00000000839a8e6886ab5951d76f411475428afc90947ee320161bbf18eb6048"
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(scope="module")
+def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, SmallNode]]:
+    place = tmp_path_factory.mktemp("call")
+    with live_thread(place, mainnet(50)) as found:
+        yield place, found
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, node: tuple[Path, SmallNode]) -> Run:
+    """Runs a command line towards the node: (exit code, stdout, stderr)."""
+    monkeypatch.setenv("SPVNODE_DATADIR", str(node[0]))
+
+    def run_it(*words: object) -> tuple[int, str, str]:
+        capsys.readouterr()  # what the server's thread has logged
+        code = run_command([str(word) for word in words])
+        done = capsys.readouterr()
+        return code, done.out, done.err
+
+    return run_it
+
+
+# -- call
+
+
+def test_calls_by_place_and_by_name(run: Run) -> None:
+    assert run("call", "getblockcount") == (0, "49\n", "")
+    assert run("call", "getblockhash", "1") == (0, HASH_1 + "\n", "")
+    assert run("call", "getblockhash", "height=1", "network=bitcoin")[1] == HASH_1 + "\n"
+    assert run("call", "--json", "getblockhash", "1")[1] == f'"{HASH_1}"\n'
+    assert json.loads(run("call", "getblockheader", HASH_1, "verbose=true")[1])["height"] == 1
+    assert len(run("call", "getblockheader", HASH_1, "false")[1]) == 161
+    assert json.loads(run("call", "getheaderproofs", "[1, 2]")[1])["count"] == 2
+
+
+def test_what_a_call_refuses(run: Run) -> None:
+    assert run("call", "getblockhash", "50") == (
+        2, "", "error: PARAMS: Block height out of range (this node holds 0 to 49)\n",
+    )  # fmt: skip
+    assert run("call", "nothing")[0] == 70
+    assert "Usage: getblockhash" in run("call", "getblockhash")[2]
+    assert run("call", "getblockhash", "@/nonexistent")[0] == 2
+
+
+def test_a_parameter_from_a_file(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "proof.json"
+    file.write_text(json.dumps(json.loads(run("call", "getheaderproof", "5")[1])["bundle"]))
+    assert json.loads(run("call", "verifyheaderproof", f"@{file}")[1])["valid"] is True
+
+
+@pytest.mark.parametrize(
+    ("words", "params"),
+    [
+        (["getblockheader", "1" * 64], ["1" * 64]),
+        (["getblockheader", "1" * 64, "verbose=false"], {"blockhash": "1" * 64, "verbose": False}),
+        (["getblockheader", "1" * 64, "null", "signet"], ["1" * 64, None, "signet"]),
+        (["getheaderproof", "5"], [5]),
+        (["getheaderproof", "12e34"], ["12e34"]),
+        (["getheaderproof", "height=5"], {"height": 5}),
+        (["getheaderproofs", '[5, "ab"]'], [[5, "ab"]]),
+        (["addnode", "a=b:1", "add"], ["a=b:1", "add"]),
+        (["unknown", "1", "x"], [1, "x"]),
+        (["unknown", "a=1"], {"a": 1}),
+    ],
+)
+def test_words_become_parameters(words: list[str], params: Any) -> None:
+    assert bind(words[0], words[1:]) == params
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["getblockhash", "height=1", "1"], ["getblockhash", "1", "height=1"], ["getblockhash", "height=1", "height=2"],
+     ["unknown", "1", "a=1"]],
+)  # fmt: skip
+def test_words_that_contradict_each_other(words: list[str]) -> None:
+    with pytest.raises(InputError):
+        bind(words[0], words[1:])
+
+
+def test_every_method_can_be_called_by_its_names() -> None:
+    for name, row in METHODS.items():
+        words = [f"{field.name}=x" for field in row.parameters]
+        assert set(bind(name, words)) == {field.name for field in row.parameters}
+
+
+# -- completion
+
+
+def completed(*words: str) -> list[str]:
+    return [value for value, _ in offers(list(words[:-1]), words[-1])]
+
+
+def test_words_are_those_of_the_commands() -> None:
+    assert (ROOT / "spvnode" / "cli" / "words.py").read_text() == words_page()
+    assert set(COMMANDS) <= set(WORDS)
+
+
+def test_what_can_be_typed(node: tuple[Path, SmallNode], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("SPVNODE_DATADIR", str(node[0]))
+    assert completed("") == list(COMMANDS)
+    assert completed("st") == ["status"]
+    assert completed("--ver") == ["--version"]
+    assert completed("token", "re") == ["revoke"]
+    assert completed("status", "--j") == ["--json"]
+    assert completed("status", "--datadir", "") == [":dirs"]
+    assert completed("verify", "") == [":files"]
+    assert completed("completion", "") == list(SCRIPTS)
+    assert completed("proof", "") == ["finalized", "optimistic"]
+    assert completed("token", "create", "me", "--scope", "pr") == ["proofs"]
+    assert completed("nothing", "") == []
+    assert completed("status", "--network", "") == ["bitcoin"]
+    assert completed("run", "--network", "sig") == ["signet"]
+    assert completed("status", "--datadir", str(tmp_path), "--network", "") == list(KNOWN)
+
+
+def test_methods_and_their_parameters(node: tuple[Path, SmallNode], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPVNODE_DATADIR", str(node[0]))
+    assert completed("call", "") == list(NAMES)
+    assert completed("call", "--json", "getblockh") == ["getblockhash", "getblockheader"]
+    assert completed("call", "getblockhash", "") == [":nospace", "height=", "network="]
+    assert completed("call", "getblockhash", "height=1", "") == [":nospace", "network="]
+    assert completed("call", "getblockhash", "network=") == ["network=bitcoin"]
+    assert completed("call", "addnode", "command=") == ["command=add", "command=remove", "command=onetry"]
+    assert completed("call", "disconnectnode", "address=") == ["address=/ip4/127.0.0.1/tcp/1"]
+    assert completed("call", "help", "upt") == ["uptime"]
+
+
+def test_token_ids(tmp_path: Path) -> None:
+    place = ("--datadir", str(tmp_path))
+    assert completed("token", "revoke", *place, "") == []
+    (tmp_path / "tokens.json").write_text('[{"id": "aa11", "subject": "me"}]')
+    assert completed("token", "revoke", *place, "") == ["aa11"]
+    (tmp_path / "tokens.json").write_text('[{"id"')
+    assert completed("token", "revoke", *place, "a") == []
+
+
+def test_bash_completes_for_real(node: tuple[Path, SmallNode], tmp_path: Path) -> None:
+    command = tmp_path / "spvnode"
+    command.write_text(f'#!/bin/sh\nexec {sys.executable} -m spvnode "$@"\n')
+    command.chmod(0o755)
+    ask = 'COMP_LINE="$2" COMP_POINT=${#2}; _spvnode; printf "%s\\n" "${COMPREPLY[@]}"'
+    environ = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "SPVNODE_DATADIR": str(node[0])}
+
+    def typed(line: str) -> list[str]:
+        script = f"{SCRIPTS['bash']}\nset -- x '{line}'\n{ask}"
+        done = subprocess.run(
+            ["bash", "-c", script], capture_output=True, text=True, check=True, env=environ, timeout=60
+        )
+        assert done.stderr == ""
+        return done.stdout.split()
+
+    assert typed("spvnode com") == ["completion"]
+    assert typed("spvnode token ") == ["create", "list", "revoke"]
+    assert typed("spvnode call getblockhash network=b") == ["bitcoin"]  # readline has broken the word at the sign
+    assert typed("spvnode verify ") == []
+
+
+@pytest.mark.parametrize("shell", [shell for shell in SCRIPTS if shutil.which(shell)])
+def test_scripts_are_sound(shell: str, run: Run, tmp_path: Path) -> None:
+    code, out, _ = run("completion", shell)
+    assert code == 0
+    file = tmp_path / "script"
+    file.write_text(out)
+    subprocess.run([shell, "-n", str(file)], check=True, timeout=60)
+
+
+def test_completing_loads_nothing_heavy() -> None:
+    script = (
+        "import sys; from spvnode.cli import main\n"
+        "try: main(['__complete', 'call', 'getb'])\n"
+        "except SystemExit as end: assert end.code == 0\n"
+        "heavy = {'click', 'msgspec', 'trio', 'anyio', 'http.client', 'platformdirs'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True, timeout=60)
+    assert "getblockcount\tThe height of the best header." in done.stdout.splitlines()
+
+
+# -- doctor
+
+
+def found(config: Config, network: str) -> tuple[State, str]:
+    one = checks.coverage(config, network)
+    return one.state, one.says
+
+
+def settings(**keys: Any) -> Config:
+    return msgspec.convert(keys, Config)
+
+
+def test_doctor_with_a_daemon(run: Run) -> None:
+    code, out, _ = run("doctor", "--offline")
+    lines = out.splitlines()
+    assert code == 0
+    assert "ok    settings            read; networks: bitcoin" in lines
+    assert "WARN  peers of bitcoin    1 connected" in lines
+    assert "ok    bitcoin ready       tip 12 s old" in lines
+    assert all("-> " in after for line, after in pairwise(lines) if line.startswith("WARN"))
+    reply = json.loads(run("doctor", "--offline", "--json")[1])
+    assert reply["good"] is True
+    assert {one["state"] for one in reply["findings"]} == {"ok", "warn"}
+
+
+def test_doctor_without_one_changes_nothing(run: Run, tmp_path: Path) -> None:
+    code, out, _ = run("doctor", "--offline", "--datadir", tmp_path / "none")
+    assert code == 0
+    assert "none runs here" in out
+    assert not (tmp_path / "none").exists()
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open").chmod(0o777)
+    code, out, _ = run("doctor", "--offline", "--datadir", tmp_path / "open")
+    assert code == 1
+    assert f"-> chmod 700 {tmp_path / 'open'}" in out
+    (tmp_path / "spvnode.toml").write_text("nothing = 5")
+    code, out, _ = run("doctor", "--offline", "--datadir", tmp_path)
+    assert code == 1
+    assert out.startswith("FAIL  settings")
+
+
+def test_doctor_hears_of_reasons(run: Run, node: tuple[Path, SmallNode]) -> None:
+    node[1].not_ready["bitcoin"] = ("the clock is behind the tip", "something else")
+    _, out, _ = run("doctor", "--offline")
+    del node[1].not_ready["bitcoin"]
+    assert re.search("WARN +bitcoin ready +the clock is behind the tip\n +-> set the clock", out)
+    assert "docs/operating.md explains the reasons" in out
+
+
+def test_data_directories(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    deep = tmp_path / ("x" * 96)
+    deep.mkdir()
+    states = [
+        checks.data_directory(place).state for place in (tmp_path, tmp_path / "file", tmp_path / "file" / "x", deep)
+    ]
+    assert states == [State.OK, State.FAIL, State.FAIL, State.FAIL]
+
+
+@pytest.mark.parametrize(
+    ("free", "state"),
+    [(checks.LOW_DISK, State.OK), (checks.LOW_DISK - 1, State.WARN), (checks.NO_DISK - 1, State.FAIL)],
+)
+def test_disk(free: int, state: State, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
+    assert checks.disk(tmp_path / "a" / "b").state is state
+
+
+def test_sources() -> None:
+    mesh = {"enabled": False}
+    own = {"network": "bitcoin", "enabled": False}
+    assert found(settings(), "bitcoin")[0] is State.OK
+    assert found(settings(mesh=mesh), "bitcoin") == (State.WARN, "its own network alone")
+    assert found(settings(mesh=mesh, wire=[own]), "bitcoin") == (State.WARN, "none")
+    assert found(settings(networks=["ethereum"]), "ethereum") == (State.WARN, "its own network alone")
+    beacon = {"network": "ethereum", "apis": ["http://127.0.0.1:1"]}
+    assert found(settings(beacon=[beacon]), "ethereum") == (State.OK, "its own network, 1 Beacon APIs")
+    assert found(settings(beacon=[{"network": "ethereum", "p2p": False}]), "ethereum") == (State.FAIL, "none")
+
+
+def test_dns() -> None:
+    def answers(name: str, *_: Any, **__: Any) -> list[str]:
+        if name != SEEDS["bitcoin"].dns[0]:
+            raise socket.gaierror("no such name")
+        return [name]
+
+    def silence(*_: Any, **__: Any) -> list[str]:
+        raise socket.gaierror("no name server")
+
+    both = settings(networks=["bitcoin", "testnet3", "regtest"])
+    one, two = checks.dns(both, answers)
+    assert (one.state, one.says) == (State.OK, f"1 of {len(SEEDS['bitcoin'].dns)} seeds answer")
+    assert two.state is State.FAIL
+    assert [each.state for each in checks.dns(both, silence)] == [State.WARN, State.FAIL]
+    proxied = settings(wire=[{"network": "bitcoin", "proxy": "127.0.0.1:9050"}])
+    assert list(checks.dns(proxied, silence)) == []
+
+
+def told(*offsets: float, age: float | None = 5.0) -> dict[str, Any]:
+    return {
+        "bitcoin": {"peers": [{"timeoffset": each} for each in offsets], "freshness": {"tip_age": age}, "reasons": []}
+    }
+
+
+@pytest.mark.parametrize(
+    ("about", "state"),
+    [
+        ({}, State.WARN),
+        (told(age=None), State.WARN),
+        (told(), State.OK),
+        (told(1, -1, 900), State.OK),
+        (told(1, 900), State.OK),
+        (told(61, 62, 63), State.WARN),
+        (told(-601, -700, -800), State.FAIL),
+        (told(1, 1, 1, age=-checks.TIP_AHEAD - 1), State.FAIL),
+    ],
+)
+def test_clock(about: dict[str, Any], state: State) -> None:
+    one = checks.clock(about)
+    assert one.state is state
+    assert bool(one.fix) is (state is not State.OK)
+
+
+@pytest.mark.parametrize(
+    ("count", "reasons", "state"),
+    [
+        (2, [], State.OK),
+        (1, [], State.WARN),
+        (0, ["no peer"], State.FAIL),
+        (0, ["the mesh is off: nobody confirms the tip"], State.WARN),
+    ],
+)
+def test_peers(count: int, reasons: list[str], state: State) -> None:
+    assert checks.peers("bitcoin", {"peers": [{}] * count, "reasons": reasons}).state is state
+
+
+def test_forks(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert list(checks.horizon(settings(), "bitcoin", None)) == []
+    assert list(checks.horizon(settings(), "ethereum", {"fork_horizon": None})) == []
+    assert checks.HORIZON_WARN == HORIZON_WARNING_SECONDS
+    monkeypatch.setattr("time.time", lambda: 1_000_000.0)
+    states = []
+    for left in (checks.HORIZON_WARN + 1, checks.HORIZON_WARN - 1, -1):
+        states += [one.state for one in checks.horizon(settings(), "x", {"fork_horizon": {"time": 1_000_000 + left}})]
+    assert states == [State.OK, State.WARN, State.FAIL]
+    for name, params in NETWORKS.items():
+        assert len(list(checks.horizon(settings(), name, None))) == (params.schedule.horizon is not None)
+
+
+# -- the manual page
+
+
+def test_the_manual_page() -> None:
+    page = render()
+    assert (ROOT / "docs" / "spvnode.1").read_text() == page
+    for name in WORDS:
+        assert f".SS spvnode {_text(name)}" in page or not name
+    assert _text("-a `b` \\ c") == "\\-a \\(gab\\(ga \\e c"
+    assert _text(".x") == "\\&.x"
+    requests = {line.split()[0] for line in page.splitlines() if line.startswith(".")}
+    assert requests <= {'.\\"', ".TH", ".SH", ".SS", ".TP", ".PP", ".B", ".BR", ".I", ".RI"}

@@ -1,0 +1,148 @@
+"""What an honest peer of Bitcoin's network must not suffer from others, and what we must not tell anybody."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import btc_peers as bp
+import pytest
+import trio
+import trio.testing
+from btc_net import WALL, until, wire
+
+from p2p.bitcoin import messages as m
+from p2p.bitcoin.anchors import load_anchors, save_anchors
+from p2p.bitcoin.dialing import Target, TcpDial, target_of
+from p2p.bitcoin.netaddr import parse_endpoint
+from p2p.faults import FaultReason, RemoteFault
+from p2p.port import DialFailed
+from p2p.score import ScoreBoard
+
+HOME = "198.51.100.7:18444"
+PEER = "btc:" + HOME
+ONION = "pg6mmjiyjmcrsslvykfwnntlaru7p5svn6y2ymmju6nubxndf4pscryd.onion:8333"
+BLOCKS = [bytes([i]) * 80 + b"\x01" + bytes(100) for i in (1, 2)]
+
+
+def run(main: Callable[[], Awaitable[None]]) -> None:
+    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+
+
+def test_two_blocks_asked_of_one_peer_at_once_both_arrive() -> None:
+    """The end of the first question must not have the second's answer thrown away."""
+    street, left = bp.Street(), list(BLOCKS)
+
+    async def serving(remote: bp.Remote) -> None:
+        while True:
+            message = await remote.receive()
+            if isinstance(message, m.GetData):
+                await trio.sleep(1)
+                await remote.send(m.Block(left.pop(0)))
+            await remote.answer(message)
+
+    street.houses[HOME] = bp.House(serving)
+    found: list[bytes | RemoteFault | None] = []
+
+    def take(message: m.Message) -> bytes | None:
+        return message.raw if isinstance(message, m.Block) else None
+
+    async def main() -> None:
+        async with wire(street, connect=[HOME]) as net:
+            await until(net.peers)
+
+            async def ask() -> None:
+                row = m.inventory_row(m.InvKind.WITNESS_BLOCK, bytes(32))
+                found.append(await net.ask(PEER, m.GetData(row), take, large=True))
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(ask)
+                nursery.start_soon(ask)
+
+    run(main)
+    assert found == BLOCKS
+
+
+def test_who_answers_many_small_questions_does_not_flood_us() -> None:
+    """A wallet that reads filter after filter from a node next door."""
+    street, scores = bp.Street(), ScoreBoard()
+
+    async def serving(remote: bp.Remote) -> None:
+        while True:
+            message = await remote.receive()
+            if isinstance(message, m.GetCFilters):
+                await remote.send(m.CFilter(0, message.stop_hash, bytes(20)))
+            await remote.answer(message)
+
+    street.houses[HOME] = bp.House(serving)
+
+    async def main() -> None:
+        async with wire(street, connect=[HOME], scores=scores) as net:
+            await until(net.peers)
+            for height in range(12_000):  # in no time at all: as many as the burst would never cover
+                reply = await net.ask(PEER, m.GetCFilters(0, height, bytes(32)), _filter)
+                assert reply == bytes(20)
+
+    run(main)
+    assert not any(scores.faults.values())
+
+
+def _filter(message: m.Message) -> bytes | None:
+    return message.filter if isinstance(message, m.CFilter) else None
+
+
+@pytest.mark.parametrize("configured", [True, False])
+def test_a_configured_peer_does_not_answer_for_who_dials_us_from_its_host(configured: bool) -> None:
+    """Behind an onion service or NAT every stranger has the address of our own machine, where our own node is too."""
+    street, scores = bp.Street(), ScoreBoard()
+    street.houses[HOME] = bp.House(bp.honest)
+    fault = RemoteFault(FaultReason.BAD_FRAME, PEER.rpartition(":")[0], "nonsense", "regtest")
+    assert scores.report(fault, WALL, connected=1).until > WALL
+
+    async def main() -> None:
+        async with wire(street, scores=scores, connect=[HOME] if configured else []) as net:
+            await trio.sleep(30)
+            assert [peer.id for peer in net.peers()] == ([PEER] if configured else [])
+            assert net._unwelcome(PEER) is not configured
+
+    run(main)
+
+
+def test_a_dial_that_breaks_does_not_end_the_wire() -> None:
+    class Broken(bp.Street):
+        async def __call__(self, target: Target) -> trio.abc.Stream:
+            if str(target) == HOME:
+                raise RuntimeError("a bug in what dials")
+            return await super().__call__(target)
+
+    other = "198.51.101.7:18444"
+    street = Broken()
+    street.houses[other] = bp.House(bp.honest)
+
+    async def main() -> None:
+        async with wire(street, connect=[HOME, other]) as net:
+            await until(net.peers)
+            assert [peer.addr for peer in net.peers()] == [other]
+
+    run(main)
+
+
+def test_without_a_proxy_no_name_server_hears_of_an_onion_address(tmp_path: Path) -> None:
+    """Of an anchor, say, that was found behind a proxy which is not used any more."""
+    path = tmp_path / "anchors.json"
+    save_anchors(path, [parse_endpoint(ONION)])
+    (anchor,) = load_anchors(path)
+
+    class Spy(trio.abc.HostnameResolver):
+        async def getaddrinfo(self, host: object, *rest: object, **more: object) -> list[object]:  # type: ignore[override]
+            pytest.fail(f"{host!r} was looked up")
+
+        async def getnameinfo(self, *rest: object) -> tuple[str, str]:
+            raise NotImplementedError
+
+    async def main() -> None:
+        trio.socket.set_custom_hostname_resolver(Spy())
+        with pytest.raises(DialFailed, match="only a proxy"):
+            await TcpDial()(target_of(anchor))
+
+    run(main)
