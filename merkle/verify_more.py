@@ -265,9 +265,9 @@ def _ancestry(found: dict[str, Any], trusted: bytes | None) -> Verdict:
     whose = "maker" if trusted is None else "trusted new root" if trusted == roots["new"] else "trusted old root"
     shown = {f"{side}_{name}": value[::-1].hex() for name, both in (("hash", leaves), ("root", roots))
              for side, value in both.items()}  # fmt: skip
-    claimed = () if whose == "trusted new root" else ("new_height",) if trusted else ("old_height", "new_height")
-    if first:  # a root tells how many blocks there are, not from where they are counted
-        claimed = ("range_start", "old_height", "new_height")
+    claimed: tuple[str, ...] = ("range_start", "old_height", "new_height")
+    if not first:  # else a root tells how many blocks there are, and not from where they are counted
+        claimed = () if whose == "trusted new root" else ("new_height",) if trusted else ("old_height", "new_height")
     fields = {**_shown(ANCESTRY, found), **shown}
     return Verdict(True, "ok", SAYS[f"ancestry, {whose}"].format(**fields) + ".", whose, claimed, fields)
 

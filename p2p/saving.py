@@ -10,6 +10,8 @@ import trio
 
 SAVE_DELAY_S: Final = 5.0
 """From a change of a book to its file: changes come in bunches."""
+SELDOM_S: Final = 900.0
+"""Between two times that a big book is written: 3 MB every five seconds would be 43 GB a day for what gossip brings."""
 
 Offload: TypeAlias = Callable[[Callable[[], None]], Awaitable[None]]
 """Runs a short blocking job off the trio thread; a simulation, whose clock would not wait for a thread,
@@ -29,10 +31,13 @@ class Book(Protocol):
 
 
 class Saver:
-    """``run`` it; ``changed`` tells it that there is something to save; ``save`` does so at once."""
+    """``run`` it; ``changed`` tells it that there is something to save; ``save`` does so at once. ``seldom`` are books
+    that are big and always changing: what a killed process loses of them comes back by itself."""
 
-    def __init__(self, books: Sequence[Book], offload: Offload) -> None:
+    def __init__(self, books: Sequence[Book], offload: Offload, *, seldom: Sequence[Book] = ()) -> None:
         self._books = books
+        self._seldom = seldom
+        self._seldom_due = float("-inf")
         self._offload = offload
         self._unsaved = trio.Event()
 
@@ -44,10 +49,17 @@ class Saver:
             await self._unsaved.wait()
             await trio.sleep(SAVE_DELAY_S)
             self._unsaved = trio.Event()
-            await self.save()
+            if trio.current_time() >= self._seldom_due:
+                self._seldom_due = trio.current_time() + SELDOM_S
+                await self.save()
+            else:
+                await self._save(self._books)
 
     async def save(self) -> None:
-        for book in self._books:
+        await self._save((*self._books, *self._seldom))
+
+    async def _save(self, books: Sequence[Book]) -> None:
+        for book in books:
             job = book.unsaved()
             if job is None:
                 continue

@@ -179,8 +179,6 @@ class AddrMan:
                 del self._collisions[key]
             elif holder is None or (since <= holder.last_try < now - JUST_TRIED_S and holder.attempts):
                 del self._collisions[key]
-                if holder is not None:
-                    self._back_to_new(holder, slot)
                 self._move_to_tried(entry, _endpoint(entry).group, slot)
             elif since <= now - TEST_WINDOW_S:
                 del self._collisions[key]
@@ -299,6 +297,9 @@ class AddrMan:
         for bucket in entry.buckets:
             self._new.clear(self._new.slot(bucket, entry.key))
         entry.buckets = []
+        holder = self._tried.slots.get(slot)
+        if holder is not None:  # only now: its place among the new may be where `entry` lay
+            self._back_to_new(self._entries[holder], slot)
         self._enter_tried(entry, group, slot)
 
     def _back_to_new(self, entry: Entry, slot: int) -> None:

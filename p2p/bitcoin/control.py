@@ -26,8 +26,9 @@ class WireControl:
     def add(self, address: str) -> bool:
         """Keep connected to it from now on, until the daemon ends; False where that is so already."""
         target = parse_target(address.removeprefix(PREFIX), self._port)
+        kept = self._population.keep(target)
         self.static.add(target.peer)
-        return self._population.keep(target)
+        return kept
 
     def remove(self, address: str) -> bool:
         """Keep no longer; the connection stays. False where it was not added."""

@@ -78,11 +78,15 @@ def parse_target(text: str, default_port: int) -> Target:
     except NetAddressError:
         host, colon, digits = text.partition(":")
         numeric = host.rpartition(".")[2].isdigit()
-        if numeric or host.endswith((".onion", ".i2p")) or not _DNS_NAME.fullmatch(host):
+        if numeric or host.lower().rstrip(".").endswith((".onion", ".i2p")) or not _DNS_NAME.fullmatch(host):
             raise
         if colon and not (digits.isascii() and digits.isdigit() and len(digits) <= 5 and 0 < int(digits) <= 65_535):
             raise NetAddressError(f"port {digits!r} is outside 1..65535") from None
         return Target(host, int(digits) if colon else default_port)
+
+
+_BY_IP: Final = frozenset({Network.IPV4, Network.IPV6, Network.CJDNS, Network.YGGDRASIL})
+"""Networks whose addresses are IP addresses, to be dialed as such; all others have names of their own."""
 
 
 class Dial(Protocol):
@@ -98,7 +102,7 @@ class TcpDial:
     networks: Final = (Network.IPV4, Network.IPV6)
 
     async def __call__(self, target: Target) -> Stream:
-        if target.endpoint is not None and target.endpoint.network not in self.networks:
+        if target.endpoint is not None and target.endpoint.network not in _BY_IP:
             # An anchor of a run behind a proxy, say. Looking its name up would tell the DNS server (RFC 7686).
             raise DialFailed(f"{target}: only a proxy gets there")
         return await _connect(target.host, target.port, DIAL_S)

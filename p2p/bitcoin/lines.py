@@ -18,7 +18,7 @@ from p2p.bitcoin.messages import Services
 from p2p.bitcoin.netaddr import NetAddressError, endpoint_of_ip
 from p2p.bitcoin.peer import Kind, Line
 from p2p.bucket import TokenBucket
-from p2p.faults import RemoteFault
+from p2p.faults import FaultReason, RemoteFault
 from p2p.port import DialFailed
 
 MAX_INBOUND: Final = 32
@@ -123,6 +123,8 @@ class Lines:
             if await self._enter(line):
                 await line.ended.wait()
         else:
+            if outcome.fault is not None and outcome.fault.reason is FaultReason.DISCONNECTED:
+                outcome = replace(outcome, fault=None)  # a full node that dialed us, and saw that we have no blocks
             self._not_wanted(target.peer.rpartition(":")[0], outcome)  # the next time its port is another
 
     def _admits(self, target: Target) -> bool:

@@ -125,7 +125,7 @@ class BitcoinNet:
         self._up: set[str] = set()
         rng = rng or random.Random()  # noqa: S311  spreads load; an attacker gains nothing by knowing it
         manual = [parse_target(text, params.port) for text in connect]
-        self._saver = Saver((book, scores), offload)
+        self._saver = Saver((scores,), offload, seldom=(book,))
         greeter = Greeter(params.magic, params.name, self._introduction, wall)
         way = dial or (SocksDial(*proxy) if proxy is not None else TcpDial())
         self._lines = Lines(

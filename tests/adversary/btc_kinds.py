@@ -12,7 +12,7 @@ from types import MappingProxyType
 
 import btc_peers as bp
 import trio
-from btc_lines import LONG_WAY, QUICK
+from btc_lines import CHANCE, LONG_WAY, QUICK
 from btc_net import WALL, until
 from btc_sync import Node, node, run, street_of, with_minimum_work
 from mine import mine, mine_run, regtest_chain
@@ -306,6 +306,7 @@ def most_held() -> int:
 def trial(kind: Kind | None, liars: int) -> Result:
     """``liars`` of ``kind``, the nearest and first, and honest peers up to ``PEERS``, until the honest chain has been
     here for ``AFTERWARDS``."""
+    CHANCE.seed(1)
     result, nodes = Result(), list[Node]()
     houses = [replace(kind.house(n, lambda: nodes[0]), pace=QUICK) for n in range(liars)] if kind is not None else []
     honest = [bp.House(bp.honest, chain=honest_chain(), pace=LONG_WAY) for _ in range(PEERS - liars)]

@@ -71,11 +71,16 @@ class Line:
         await trio.aclose_forcefully(sink)
 
 
+CHANCE = random.Random(1)
+"""What ``one_order`` draws from; seed it to have a run again."""
+
+
 @pytest.fixture
 def one_order(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tasks run in an order that a seed decides (trio's own switch for it is private, and has no other door), and so
     are salts and nonces."""
-    rng = random.Random(1)
+    rng = CHANCE
+    rng.seed(1)
     monkeypatch.setattr(_run, "_ALLOW_DETERMINISTIC_SCHEDULING", True)
     monkeypatch.setattr(_run, "_r", rng)
     for name, draw in {"token_bytes": rng.randbytes, "randbelow": rng.randrange, "randbits": rng.getrandbits}.items():

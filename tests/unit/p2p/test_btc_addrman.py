@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from p2p.bitcoin import addrman as book_module
-from p2p.bitcoin.addrentry import HORIZON_S, MAX_ATTEMPTS_NEW, RETRY_FIRST_S
+from p2p.bitcoin.addrentry import HORIZON_S, JUST_TRIED_S, MAX_ATTEMPTS_NEW, RETRY_FIRST_S
 from p2p.bitcoin.addrman import (
     ANSWER_MAX,
     MAX_COLLISIONS,
@@ -253,6 +253,27 @@ def test_one_that_does_not_answer_gives_its_slot_up() -> None:
     assert entry is not None
     assert len(entry.buckets) == 1  # among the new again
     assert (len(book), book.tried) == (2, 1)
+
+
+def test_the_evicted_does_not_push_the_newcomer_out_of_the_book() -> None:
+    """Of one group and one source, as an attacker's are: the evicted goes back to the new, where the newcomer may lie
+    in the very same slot. It would be left among the tried without an entry, and the next draw would fail."""
+    rng, met, now = random.Random(0), 0, NOW
+    book = made(0)
+    hosts = [ip(1, host) for host in rng.sample(range(1, 60_000), 3_000)]
+    for endpoint in hosts:
+        book.add(told(endpoint, time=now), source(1), now)
+        if book.get(endpoint) is None:
+            continue
+        book.good(endpoint, now)
+        for _, (slot, _) in list(book._collisions.items()):
+            holder = book._entries[book._tried.slots[slot]]
+            now += REPLACEMENT_S + 1
+            book._collisions.update({key: one._replace(since=now) for key, one in book._collisions.items()})
+            holder.last_try, holder.attempts, met = now, 1, met + 1
+            book.resolve(now + JUST_TRIED_S + 1)
+        assert set(book._tried.slots.values()) <= set(book._entries)
+    assert met > 100
 
 
 def test_a_failure_from_before_the_collision_is_no_test() -> None:

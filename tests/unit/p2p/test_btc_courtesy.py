@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -12,11 +13,13 @@ import trio.testing
 from btc_net import WALL, until, wire
 
 from p2p.bitcoin import messages as m
+from p2p.bitcoin.addrman import AddrMan
 from p2p.bitcoin.anchors import load_anchors, save_anchors
-from p2p.bitcoin.dialing import Target, TcpDial, target_of
-from p2p.bitcoin.netaddr import parse_endpoint
+from p2p.bitcoin.dialing import Target, TcpDial, parse_target, target_of
+from p2p.bitcoin.netaddr import NetAddressError, parse_endpoint
 from p2p.faults import FaultReason, RemoteFault
 from p2p.port import DialFailed
+from p2p.saving import SELDOM_S, Saver
 from p2p.score import ScoreBoard
 
 HOME = "198.51.100.7:18444"
@@ -127,6 +130,32 @@ def test_a_dial_that_breaks_does_not_end_the_wire() -> None:
     run(main)
 
 
+def test_a_book_that_gossip_always_changes_is_written_seldom(tmp_path: Path) -> None:
+    path, written = tmp_path / "book.json", 0
+    book = AddrMan(path, rng=random.Random(1))
+
+    async def offload(job: Callable[[], None]) -> None:
+        nonlocal written
+        job()
+        written += 1
+
+    async def main() -> None:
+        saver = Saver((), offload, seldom=(book,))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(saver.run)
+            for number in range(3_600):
+                await trio.sleep(1)
+                told = m.Address(int(WALL), 1, parse_endpoint(f"11.{number // 200}.{number % 200}.1:8333"))
+                book.add([told], b"\x01\x08\x08", int(WALL))
+                saver.changed()
+            nursery.cancel_scope.cancel()
+        assert written <= 3_600 / SELDOM_S + 1
+        await saver.save()
+
+    run(main)
+    assert len(AddrMan(path, rng=random.Random(2))) == len(book) > 100
+
+
 def test_without_a_proxy_no_name_server_hears_of_an_onion_address(tmp_path: Path) -> None:
     """Of an anchor, say, that was found behind a proxy which is not used any more."""
     path = tmp_path / "anchors.json"
@@ -139,6 +168,10 @@ def test_without_a_proxy_no_name_server_hears_of_an_onion_address(tmp_path: Path
 
         async def getnameinfo(self, *rest: object) -> tuple[str, str]:
             raise NotImplementedError
+
+    for text in (ONION.upper(), ONION.replace(".onion", ".onion.")):  # written otherwise it is no name for DNS either
+        with pytest.raises(NetAddressError):
+            parse_target(text, 8_333)
 
     async def main() -> None:
         trio.socket.set_custom_hostname_resolver(Spy())
