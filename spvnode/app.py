@@ -26,7 +26,6 @@ from p2p.score import ScoreBoard
 from spvnode import tracing
 from spvnode.bitcoin.params import NETWORKS
 from spvnode.config import BeaconConfig, Config, ensure_datadir
-from spvnode.electrum.server import serve_electrum
 from spvnode.errors import InputError, SpvnodeError
 from spvnode.follow.base import Follower
 from spvnode.follow.bitcoin import BitcoinFollower
@@ -105,6 +104,8 @@ async def _main(config: Config, read: Callable[[], Config]) -> None:
                 for name, hook in hooks:
                     services.start_soon(supervise, f"webhook {name}", hook.run)
                 if config.electrum.enabled:
+                    from spvnode.electrum.server import serve_electrum  # noqa: PLC0415 - for those who want it
+
                     electrum = partial(serve_electrum, node, config.electrum_network, config.electrum)
                     services.start_soon(supervise, "electrum", partial(electrum, news=hub.news, metrics=metrics))
                 if config.mesh.enabled:

@@ -21,7 +21,7 @@ from msgspec.structs import fields
 
 from spvnode.config import Config, data_path
 from spvnode.errors import InputError
-from spvnode.inputs import parse_checkpoint, parse_network, parse_root, placed_problem
+from spvnode.inputs import parse_checkpoint, parse_network, parse_root, placed_problem, shown
 from spvnode.networks import BITCOIN
 from spvnode.places import CONFIG_NAME
 from spvnode.types import hash_hex
@@ -138,6 +138,10 @@ def starts(texts: Iterable[str], field: str) -> dict[str, list[dict[str, Any]]]:
             entry = {"network": given.network, "height": given.height, "hash": hash_hex(given.hash)}
             tables.setdefault("checkpoint", []).append(entry)
         else:
+            if not root:
+                raise InputError(
+                    field, f"{shown(text)} names no network; NETWORK:HEIGHT:HASH, or for Ethereum NETWORK:ROOT"
+                )
             parse_root(root, field)
             tables.setdefault("beacon", []).append({"network": parse_network(name, field), "checkpoint": root})
     return tables

@@ -26,10 +26,9 @@ PROVEN_HEIGHT = 20_000
 MESH = ("--network", NETWORK, "--no-p2p", "--listen", "/ip4/127.0.0.1/tcp/0")
 NAMES = ("first", "second", "third")
 
-JOIN = """To join real peers, run a node of your own and name at least one of theirs:
-  .venv/bin/spvnode run --network bitcoin --peer /ip4/HOST/tcp/8343/p2p/PEERID
-  .venv/bin/spvnode status        (in another terminal)
-`spvnode id` prints the address that others need to reach you."""
+JOIN = """To run a node of your own, which joins Bitcoin's network by itself:
+  .venv/bin/spvnode run --network bitcoin
+  .venv/bin/spvnode status        (in another terminal)"""
 
 
 def load(node: Node) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import trio
 
@@ -16,11 +16,13 @@ from spvnode.errors import InputError, StoreError, Unavailable
 from spvnode.follow.base import Follower
 from spvnode.following import Outcome
 from spvnode.store.events import Event
-from spvnode.sync.ondemand import OnDemand
 from spvnode.sync.table import State
 from spvnode.types import Hash32, hash_hex
 from spvnode.version import VERSION
 from spvnode.view import BeaconView, BlockFilter, PeerControl, Readiness
+
+if TYPE_CHECKING:
+    from spvnode.sync.ondemand import OnDemand
 
 
 class Node:
@@ -128,7 +130,8 @@ class Node:
         """See ``NodeView``."""
         one = self.followed[network]
         if one.driver is None:
-            return Readiness(False, (f"waiting for {one.waits_for}" if one.waits else "starting",))
+            why = f": {one.why}" if one.why else ""
+            return Readiness(False, (f"waiting for {one.waits_for}{why}" if one.waits else "starting",))
         reasons = tuple(reason for reason, holds in one.reasons().items() if holds)
         return Readiness(not reasons, reasons)
 

@@ -21,6 +21,11 @@ class Seeds:
     dns: tuple[str, ...] = ()
     fixed: tuple[str, ...] = ()
 
+    @property
+    def any(self) -> bool:
+        """Whether there are any: a regtest network has none."""
+        return bool(self.dns or self.fixed)
+
 
 _BITCOIN: Final = Seeds(
     dns=(

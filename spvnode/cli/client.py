@@ -19,7 +19,7 @@ _NAMES_PARAMETER = re.compile(r"[a-z_.]+(\[[0-9]+\])?: ")
 # Codes of spvnode.rpc.errors, which is not imported here: it would cost msgspec.
 IN_WARMUP = -28
 # No such method (a daemon of another version), internal error, and the store refused; the rest is bad input.
-_EXITS = {-32601: Exit.SOFTWARE, -32603: Exit.SOFTWARE, -20: Exit.STORE}
+_EXITS = {-32603: Exit.SOFTWARE, -20: Exit.STORE}
 
 
 class DaemonError(CommandFailed):

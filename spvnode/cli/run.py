@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -101,6 +102,8 @@ def command(**given: Any) -> int:
     Networks: bitcoin, testnet3, testnet4, signet, regtest; ethereum, sepolia, hoodi. Options that begin with a kind
     (Bitcoin:, Ethereum:) are about the one network of that kind that --network names. The log goes to stderr.
     """
+    # structlog takes 6 MB of rich where another extra has brought it, for tracebacks that look the same without.
+    sys.modules.setdefault("rich", None)  # type: ignore[arg-type]
     from spvnode import logs  # noqa: PLC0415 - --help stays light
     from spvnode.app import run  # noqa: PLC0415
     from spvnode.config_sources import load_config  # noqa: PLC0415

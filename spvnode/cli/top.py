@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import json
+import sys
 
 import click
 
@@ -29,7 +30,9 @@ def command(networks: tuple[str, ...], datadir: str | None, config: str | None, 
     extra `top`: pip install 'spvnode[top]'.
     """
     if not as_json and importlib.util.find_spec("textual") is None:
-        raise CommandFailed(Exit.INPUT, "textual: is not installed; pip install 'spvnode[top]' brings it")
+        raise CommandFailed(
+            Exit.INPUT, f"textual: is not installed; {sys.executable} -m pip install 'textual>=8,<9' brings it"
+        )
     place = find_datadir(datadir, config)
     running = Client(place).call("getnodeinfo")["networks"]
     unknown = [name for name in networks if name not in running]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import structlog
 import trio
@@ -22,10 +22,12 @@ from spvnode.store.events import Event
 from spvnode.sync import events as ev
 from spvnode.sync.chain import Chain
 from spvnode.sync.driver import Driver
-from spvnode.sync.ondemand import OnDemand
 from spvnode.sync.source import Source
 from spvnode.types import Hash32
 from spvnode.view import BeaconView, PeerControl
+
+if TYPE_CHECKING:
+    from spvnode.sync.ondemand import OnDemand
 
 Service = tuple[str, Callable[[], Awaitable[None]]]
 """A name for the log, and what runs until cancelled; restarted when it fails."""
@@ -83,6 +85,11 @@ class Follower(ABC):
     @abstractmethod
     def reasons(self) -> Mapping[str, bool]:
         """Why replies would not deserve belief, and whether that is so now. Asked once there is a driver."""
+
+    @property
+    def why(self) -> str:
+        """Why it still waits, as far as is known; empty otherwise."""
+        return ""
 
     @property
     def waits(self) -> bool:

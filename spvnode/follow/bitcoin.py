@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 import trio
 
 from p2p.bans import BanList
-from p2p.bitcoin.dialing import PREFIX
-from p2p.bitcoin.seeds import SEEDS
+from p2p.bitcoin.seeds import SEEDS, Seeds
 from p2p.faults import FaultReason, RemoteFault
 from p2p.mesh.peer import PeerInfo
 from spvnode.bitcoin.chain import HeaderChain
@@ -27,7 +26,6 @@ from spvnode.bitcoin.stored import StoredChain
 from spvnode.config import CheckpointConfig, SyncConfig, WireConfig
 from spvnode.errors import InputError
 from spvnode.follow.base import Follower, Service
-from spvnode.follow.bitcoin_wire import BitcoinWire
 from spvnode.following import Outcome
 from spvnode.memory import trim
 from spvnode.opening import checkpoint_of, record_of
@@ -35,13 +33,14 @@ from spvnode.store.events import Event
 from spvnode.store.folder import store_path
 from spvnode.store.headers import HeaderStore
 from spvnode.sync import events as ev
-from spvnode.sync.ondemand import OnDemand
 from spvnode.sync.source import Items, Source
-from spvnode.sync.sources import Routed
-from spvnode.sync.wire_blocks import WirePeers
 from spvnode.types import HEADER_SIZE, Hash32, Height, Work, hash_hex
 from spvnode.units import span
 from spvnode.view import PeerControl
+
+if TYPE_CHECKING:
+    from spvnode.follow.bitcoin_wire import BitcoinWire
+    from spvnode.sync.ondemand import OnDemand
 
 RETRY_CHECKPOINT = 5.0
 """Seconds between rounds of asking every peer for the checkpoint's header."""
@@ -84,7 +83,7 @@ class BitcoinFollower(Follower):
         self.checkpoint = checkpoint
         self.wire = self._make_wire(wire, clock, bans)
         if self.wire is not None:
-            source = Routed(source, {PREFIX: self.wire.source})
+            source = self.wire.beside(source)
         super().__init__(params.name, source, sync=sync, pool=pool, clock=clock)
         self.store: HeaderStore | None = None
         self._chain: StoredChain | None = None
@@ -98,8 +97,10 @@ class BitcoinFollower(Follower):
         """Bitcoin's own peers, where the configuration wants them and there is a way to find any."""
         if config is None or not config.enabled:
             return None
-        if not config.connect and not config.listen and self.params.name not in SEEDS:
+        if not config.connect and not config.listen and not SEEDS.get(self.params.name, Seeds()).any:
             return None
+        from spvnode.follow.bitcoin_wire import BitcoinWire  # noqa: PLC0415 - 10 MB, for those who join it
+
         wanted, end = self.checkpoint, config.endpoint
         return BitcoinWire(
             self,
@@ -119,7 +120,7 @@ class BitcoinFollower(Follower):
         chain, wire = self.headers, self.wire
         if wire is None or wire.net is None or chain is None:
             return None
-        return OnDemand(WirePeers(self.network, lambda: wire.net), chain, self.network)
+        return wire.on_demand(chain)
 
     def services(self) -> Sequence[Service]:
         """See ``Follower``."""

@@ -14,7 +14,7 @@ import trio
 from p2p.bans import BanList
 from p2p.bitcoin.addrman import AddrMan
 from p2p.bitcoin.anchors import MAX_ANCHORS
-from p2p.bitcoin.dialing import SocksDial, TcpDial
+from p2p.bitcoin.dialing import PREFIX, SocksDial, TcpDial
 from p2p.bitcoin.net import BitcoinNet, NetParams
 from p2p.bitcoin.netaddr import NetAddressError
 from p2p.bitcoin.peer import PeerInfo
@@ -25,7 +25,11 @@ from spvnode.bitcoin.chain import HeaderChain
 from spvnode.bitcoin.params import ChainParams
 from spvnode.errors import InputError
 from spvnode.sync import events as ev
+from spvnode.sync.ondemand import OnDemand
+from spvnode.sync.source import Source
+from spvnode.sync.sources import Routed
 from spvnode.sync.wire import WireSource
+from spvnode.sync.wire_blocks import WirePeers
 from spvnode.sync.wire_pump import Pump
 from spvnode.types import HEADER_SIZE, Hash32, hash_hex
 from spvnode.version import VERSION
@@ -121,6 +125,14 @@ class BitcoinWire:
         """None while it is not up."""
         self._pump: Pump | None = None
         self.source = WireSource(owner.params, lambda: self.net, lambda: owner.headers, checkpoint=checkpoint)
+
+    def beside(self, others: Source) -> Source:
+        """``others`` and this network's own peers as one source."""
+        return Routed(others, {PREFIX: self.source})
+
+    def on_demand(self, chain: HeaderChain) -> OnDemand:
+        """Where blocks and filters of ``chain`` come from."""
+        return OnDemand(WirePeers(self._owner.params.name, lambda: self.net), chain, self._owner.params.name)
 
     async def run(self) -> None:
         """Until cancelled."""

@@ -164,21 +164,21 @@ class EthereumFollower(Follower):
         )
         for fault in self._store.faults:
             log.warning("store healed", network=self.network, what=fault)
-        self._agree()
         self._take(BeaconChain.open(self.params, self._store, clock=self.clock))
-        self._gap = self._too_old(self._chain) if self._chain is not None else None
+        if self._chain is not None:
+            self._agree(self._chain)
+            self._gap = self._too_old(self._chain)
 
     def _shut(self) -> Callable[[], None] | None:
         store, self._store, self._chain = self._store, None, None
         return store.close if store is not None else None
 
-    def _agree(self) -> None:
-        """What was begun stays; another trusted root is a decision that the operator has to make."""
-        stored = self._store.start if self._store is not None else None
+    def _agree(self, chain: BeaconChain) -> None:
+        """What was begun stays; a root that contradicts it is an error of the configuration."""
         wanted = self.config.checkpoint_root
-        if stored is not None and wanted is not None and stored.root != wanted:
-            log.info("another checkpoint is configured; the chain goes on from where it began", network=self.network,
-                     began="0x" + stored.root.hex(), configured="0x" + wanted.hex())  # fmt: skip
+        if wanted is not None and chain.start.root != wanted:
+            began = f"{self._store_path.parent} began at 0x{chain.start.root.hex()}"
+            raise InputError("beacon.checkpoint", f"{began}: leave it out, or take a new data directory")
 
     def _too_old(self, chain: BeaconChain) -> float | None:
         """Seconds since the finalized header, where they are more than the weak-subjectivity period."""
@@ -301,7 +301,8 @@ class EthereumFollower(Follower):
         if self._chain is not None:
             return ""
         if self._refusal is not None:
-            return f"{self._refusal.detail} (evidence: {self._refusal.evidence})"
+            evidence = f" (evidence: {self._refusal.evidence})" if self._refusal.evidence else ""
+            return self._refusal.detail + evidence
         return self._trust.problem if self._trust is not None else ""
 
     def reasons(self) -> Mapping[str, bool]:

@@ -261,7 +261,11 @@ class TrustStart:
             log.warning("stale checkpoint accepted", network=network.name, problem=text)
             return None
         # Endpoints that are stuck may get on; a named root gets no younger.
-        return Refusal(RefusalReason.STALE, f"{text}, unless allowed") if root.named else text
+        return (
+            Refusal(RefusalReason.STALE, f"{text}; allow_stale_checkpoint = true in [[beacon]] allows it")
+            if root.named
+            else text
+        )
 
     def _start(self, root: _Root, bootstrap: Decoded) -> Start:
         begin = BeaconStart(root=root.root, slot=bootstrap.slot, kind=root.kind, vouched_by=root.vouched_by)

@@ -8,6 +8,7 @@ remote address of an IPv6 connection, whose socket name is a tuple of four (io/t
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
 from typing import Any
 
@@ -50,7 +51,8 @@ class MeshListener(IListener):  # type: ignore[misc]
             host, port = parse_listen(str(maddr))
             self._listeners = await trio.open_tcp_listeners(port, host=host, backlog=self._backlog)
         except OSError as error:
-            raise ListenError(f"{maddr}: {error.strerror or error}") from error
+            hint = "; --listen /ip4/0.0.0.0/tcp/0 takes a free port" if error.errno == errno.EADDRINUSE else ""
+            raise ListenError(f"{maddr}: {error.strerror or error}{hint}") from error
         self.background_nursery.start_soon(self._serve)
 
     async def _serve(self) -> None:

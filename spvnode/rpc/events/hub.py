@@ -165,7 +165,7 @@ class Hub:
         if last <= seen:
             return False
         tail = self._tails.setdefault(name, deque(maxlen=TAIL))
-        if last - seen > TAIL:  # a sync: readers take it from the store
+        if last - seen > TAIL or not self._listeners:  # a sync, or nobody reads: who does later takes it from the store
             tail.clear()
         else:
             tail.extend(self._fresh(name, tail[-1].seq if tail else seen, TAIL))

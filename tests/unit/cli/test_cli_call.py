@@ -80,7 +80,7 @@ def test_what_a_call_refuses(run: Run) -> None:
     assert run("call", "getblockhash", "50") == (
         2, "", "error: PARAMS: Block height out of range (this node holds 0 to 49)\n",
     )  # fmt: skip
-    assert run("call", "nothing")[0] == 70
+    assert run("call", "nothing")[0] == 2
     assert "Usage: getblockhash" in run("call", "getblockhash")[2]
     assert run("call", "getblockhash", "@/nonexistent")[0] == 2
 

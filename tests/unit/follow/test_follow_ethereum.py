@@ -15,7 +15,7 @@ from eth_vectors import archive, real_json, unhex
 
 from p2p.beacon.messages import Status
 from spvnode.config import BeaconConfig, SyncConfig
-from spvnode.errors import StoreError
+from spvnode.errors import InputError, StoreError
 from spvnode.ethereum.chain import BeaconChain
 from spvnode.ethereum.networks import ETHEREUM
 from spvnode.ethereum.units import Epoch, Root, Slot
@@ -230,3 +230,14 @@ def test_after_weeks_away_it_reminds_of_weak_subjectivity(tmp_path: Path) -> Non
             assert any("weak subjectivity" in warning for warning in again.warnings()) == reminded
         finally:
             again.close()
+
+
+def test_another_root_than_the_one_it_began_at_is_an_error(tmp_path: Path) -> None:
+    following(follower(tmp_path, Clock(), bootstrap_file(tmp_path)), lambda: None)
+    config = BeaconConfig(network="ethereum", checkpoint="11" * 32, p2p=False, discovery=False)
+    one = EthereumFollower(
+        config, tmp_path, sync=SyncConfig(), write_buffer=1 << 20, pool=trio.CapacityLimiter(4), clock=Clock()
+    )
+    with pytest.raises(InputError, match="new data directory"):
+        one.open()
+    one.close()
