@@ -44,7 +44,7 @@ EAGER_S: Final = 5.0
 """Between lookups while peers are wanted, or the table is nearly empty."""
 CALM_S: Final = 60.0
 """Between lookups otherwise."""
-LONELY_MAX_S: Final = 300.0
+LONELY_MAX_S: Final = 60.0
 """Longest wait between lookups that nobody answers: the network is down, or the bootnodes are."""
 TEND_S: Final = 2.0
 """Between looks at the oldest node, at newer records and at our own."""
