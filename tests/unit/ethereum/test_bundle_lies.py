@@ -189,11 +189,12 @@ def test_beyond_the_fork_horizon() -> None:
 def test_too_few_signers_show_nothing() -> None:
     chain, world = made_source(IN_FULU, 2)
     attested = finalizing(world, 2)
-    for signers, shown in ((21, "optimistic"), (22, "finalized")):  # 22 of 32 are two thirds
+    for signers, reason, shown in ((21, "participation", ""), (22, "ok", "finalized")):  # 22 of 32 are two thirds
         live = world.update(attested, Slot(attested.slot + 1), signers, committee=False, finality=True)
         changed = make_bundle(replace(chain, finality_update=as_finality(live)), "finalized", MADE_AT)
-        assert verify(changed, chain.params, chain.end).header == shown
-    for signers, reason in ((SIZE // 2 - 1, "no-progress"), (SIZE // 2 + 1, "ok")):
+        verdict = verify(changed, chain.params, chain.end)
+        assert (verdict.reason, verdict.header) == (reason, shown)
+    for signers, reason in ((SIZE // 2 - 1, "no-progress"), (SIZE // 2 + 1, "participation"), (22, "ok")):
         live = world.update(attested, Slot(attested.slot + 1), signers, committee=False, finality=False)
         changed = make_bundle(
             replace(chain, finality_update=None, optimistic_update=as_optimistic(live)), "optimistic", MADE_AT

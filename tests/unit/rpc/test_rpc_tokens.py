@@ -54,7 +54,7 @@ def test_no_scope_contains_another() -> None:
     ("token", "why"),
     [
         (signed(exp=NOW - 5), "expired"),
-        (signed(nbf=NOW + 600), "not yet valid"),
+        (signed(nbf=NOW + 86_400), "not yet valid"),
         (signed(OTHER), "none of our keys"),
         (signed(KEY * 2, "HS512"), "alg"),
         (jwt.encode({"sub": "u", "exp": NOW + 9}, "", "none").encode(), "alg"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import json
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -196,7 +197,8 @@ def test_a_daemon_that_goes_away(tmp_path: Path) -> None:
 def test_without_the_extra(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     assert run_command(["top", "--datadir", str(tmp_path)]) == 2
-    assert capsys.readouterr().err == "error: textual: is not installed; pip install 'spvnode[top]' brings it\n"
+    way = f"{sys.executable} -m pip install 'textual>=8,<9'"
+    assert capsys.readouterr().err == f"error: textual: is not installed; {way} brings it\n"
 
 
 def test_one_look_as_json(server: Served, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
