@@ -6,7 +6,7 @@ NATIVE := $(wildcard native/*.pyx native/*.pxi native/c/*.c native/c/*.h)
 
 .PHONY: run test bench lint docs interop fuzz soak clean
 
-run: $(VENV)/.ready         ## three daemons on loopback: import, sync, prove, verify
+run: $(VENV)/.ready         ## daemons on loopback, both chains: sync, prove, verify
 	@$(BIN)/python -m spvnode.demo
 
 test: $(VENV)/.dev          ## the whole test suite
