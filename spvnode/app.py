@@ -208,7 +208,7 @@ async def run_mesh(node: Node, config: Config, datadir: Path) -> None:
                 async with trio.open_nursery() as nursery:
                     await nursery.start(mesh.run)  # type: ignore[arg-type]  # trio-typing, a libp2p dependency, lags
                     node.mesh = mesh
-                    nursery.start_soon(pump, mesh, meshed)
+                    nursery.start_soon(pump, mesh, {name: one.mesh for name, one in meshed.items()})
                     if config.mesh.mdns and beyond_loopback(host.addrs):
                         nursery.start_soon(supervise, "mdns", partial(discover, mesh, host.addrs))
             finally:

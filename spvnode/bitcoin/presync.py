@@ -300,12 +300,13 @@ def max_commitments(params: ChainParams, start: RunContext, now: int) -> int:
 # -- when it is needed
 
 
-def anti_dos_threshold(chain: ChainReads) -> Work:
-    """Work that a chain must have to be looked at without presync (``GetAntiDoSWorkThreshold``): the network's minimum,
-    and nearly what ours has. Where our own work is only known from a checkpoint on, the minimum does not compare."""
+def anti_dos_threshold(chain: ChainReads, *, minimum: bool = True) -> Work:
+    """Work that a chain must have to be looked at without presync (``GetAntiDoSWorkThreshold``): the network's minimum
+    (if ``minimum``), and nearly what ours has. Where our own work is only known from a checkpoint on, the minimum does
+    not compare."""
     ours = chain.chainwork(chain.tip_height)
     near = max(0, ours - ANTI_DOS_BLOCKS * block_proof(Header(chain.header(chain.tip_height)).bits))
-    return max(Work(near), chain.minimum_chain_work if chain.work_known else Work(0))
+    return max(Work(near), chain.minimum_chain_work if minimum and chain.work_known else Work(0))
 
 
 DEEP_FORK = 2_016
@@ -332,8 +333,9 @@ class Unconnected:
     """Neither the first header nor its parent is known."""
 
 
-def first_look(chain: ChainReads, headers: bytes) -> Enough | Doubtful | Unconnected:
-    """Whether the first message of a peer's chain (n * 80 bytes) needs presync.
+def first_look(chain: ChainReads, headers: bytes, *, minimum: bool = True) -> Enough | Doubtful | Unconnected:
+    """Whether the first message of a peer's chain (n * 80 bytes) needs presync. ``minimum``: whether the network's
+    minimum work counts.
 
     Where a rule is broken, what comes before counts: little work is then Doubtful, and presync refuses it. What is no
     headers at all is Enough: ``plan`` refuses that. Reads the chain, so runs where its changes are applied.
@@ -352,7 +354,7 @@ def first_look(chain: ChainReads, headers: bytes) -> Enough | Doubtful | Unconne
     # Work that was done, not what bits claim: `plan` may keep what comes before a header from the future, so nothing
     # behind such a one may speak for it.
     done = check_run(pack_params(chain.params), start.pack(), headers, NO_TIME_LIMIT)
-    threshold = anti_dos_threshold(chain)
+    threshold = anti_dos_threshold(chain, minimum=minimum)
     if RunContext.unpack(done.context).chainwork >= threshold:
         return Enough()
     if chain.tip_height - start.height >= DEEP_FORK:

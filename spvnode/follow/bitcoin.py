@@ -33,6 +33,7 @@ from spvnode.store.events import Event
 from spvnode.store.folder import store_path
 from spvnode.store.headers import HeaderStore
 from spvnode.sync import events as ev
+from spvnode.sync.mesh_proof import ProvenMesh
 from spvnode.sync.source import Items, Source
 from spvnode.types import HEADER_SIZE, Hash32, Height, Work, hash_hex
 from spvnode.units import span
@@ -82,8 +83,15 @@ class BitcoinFollower(Follower):
         self.datadir = datadir
         self.checkpoint = checkpoint
         self.wire = self._make_wire(wire, clock, bans)
-        if self.wire is not None:
-            source = self.wire.beside(source)
+        self.mesh = ProvenMesh(
+            params,
+            source,
+            lambda: self.headers,
+            minimum=lambda: self.wire is not None and self.wire.chosen,
+            tell=self.post,
+            clock=clock,
+        )
+        source = self.mesh if self.wire is None else self.wire.beside(self.mesh)
         super().__init__(params.name, source, sync=sync, pool=pool, clock=clock)
         self.store: HeaderStore | None = None
         self._chain: StoredChain | None = None
@@ -124,7 +132,8 @@ class BitcoinFollower(Follower):
 
     def services(self) -> Sequence[Service]:
         """See ``Follower``."""
-        return () if self.wire is None else ((f"wire {self.network}", self.wire.run),)
+        mesh = (f"mesh proofs {self.network}", self.mesh.run)
+        return (mesh,) if self.wire is None else (mesh, (f"wire {self.network}", self.wire.run))
 
     def details(self) -> Mapping[str, Any]:
         """See ``Follower``."""

@@ -130,6 +130,11 @@ class BitcoinWire:
         """``others`` and this network's own peers as one source."""
         return Routed(others, {PREFIX: self.source})
 
+    @property
+    def chosen(self) -> bool:
+        """Whether a peer is up that did not choose us."""
+        return any(not known.inbound for known in self.source.peers.values())
+
     def on_demand(self, chain: HeaderChain) -> OnDemand:
         """Where blocks and filters of ``chain`` come from."""
         return OnDemand(WirePeers(self._owner.params.name, lambda: self.net), chain, self._owner.params.name)

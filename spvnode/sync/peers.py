@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from spvnode.following import Tip
 from spvnode.sync.window import Job
-from spvnode.types import Height
+from spvnode.types import Height, Work
 
 MAX_PEERS = 512
 """Claims kept. The mesh admits fewer connections than this; the bound holds even if a source forgets to."""
@@ -68,7 +68,7 @@ class PeerTable:
         """Records what a peer says it has."""
         known = self._claims.get(peer)
         if known is not None:
-            known.tip, known.base = tip, base
+            known.tip, known.base, known.ranged = tip, base, ranged
         elif len(self._claims) < MAX_PEERS:
             self._claims[peer] = PeerClaim(peer, tip, base, self._next_turn(), ranged=ranged)
 
@@ -107,10 +107,10 @@ class PeerTable:
             claim.proven = True
 
     def ends(self, peer: str, last: Height) -> None:
-        """``peer`` has nothing above ``last``."""
+        """``peer`` has nothing for us above ``last``. What work that is nobody has said."""
         claim = self._claims.get(peer)
         if claim is not None and claim.tip.height > last:
-            claim.tip = replace(claim.tip, height=last)
+            claim.tip = replace(claim.tip, height=last, work=Work(0))
 
     def distrust(self, peer: str) -> None:
         """What ``peer`` sent turned out to be of no use."""

@@ -7,71 +7,32 @@ it: nothing low-work gets further than this.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import cast
 
 import trio
 
-from p2p.bitcoin.messages import MAX_HEADERS
 from p2p.bitcoin.net import BitcoinNet
 from p2p.bitcoin.questions import MAX_ANNOUNCED
 from p2p.faults import FaultReason, RemoteFault, gone
 from spvnode.bitcoin.chain import HeaderChain
 from spvnode.bitcoin.header import header_hash
 from spvnode.bitcoin.params import ChainParams
-from spvnode.bitcoin.presync import Doubtful, Enough, Unconnected, first_look
+from spvnode.bitcoin.presync import Doubtful
 from spvnode.following import Tip
+from spvnode.sync.proving import FULL, NO_STOP, Known, Place, Proving
 from spvnode.sync.source import Items
-from spvnode.sync.supply import Supply
 from spvnode.sync.tips import TipLedger
-from spvnode.types import HEADER_SIZE, PREV_HASH, Hash32, Height, Work
+from spvnode.types import HEADER_SIZE, PREV_HASH, Hash32, Height
 
-FULL = MAX_HEADERS * HEADER_SIZE
-"""Bytes of headers in a message after which there may be more."""
-NO_STOP = Hash32(bytes(32))
 MAX_UNCONNECTING = 10
 """Runs in a row, of one peer, that connect to nothing of ours and are asked about (Core's
 MAX_NUM_UNCONNECTING_HEADERS_MSGS); then it is a fault. A run that connects begins the count anew."""
 DRIP_BLOCKS = 144
 """Blocks that a chain may end below what its peer said at the start: a reorganization, or what it has not checked yet.
 One that gives some and ends lower is dripping."""
-SUPPLY_PATIENCE = 4.0
-"""Seconds that a fetch waits for a presync's second pass; half of the driver's deadline."""
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a reply ended: the machine's next fetch of the same burst goes on from there."""
-
-    height: Height
-    hash: Hash32
-
-
-@dataclass(slots=True, eq=False)
-class Known:
-    """What is kept of a peer that is up; a few hundred bytes, and a supply while it is proven."""
-
-    peer: str
-    start_height: int
-    """As it said in its ``version``."""
-    height: int
-    """The most that it has claimed or shown."""
-    inbound: bool = False
-    unconnecting: int = 0
-    promised: Hash32 | None = None
-    """What it last announced and we do not have."""
-    vain: int = 0
-    """Announcements in a row that turned out to be of nothing."""
-    supply: Supply | None = None
-    doubt: Doubtful | None = None
-    """Its chain needs presync, and waits for its turn."""
-    again: trio.Event = field(default_factory=trio.Event)
-    """Set to have it asked what it has."""
-    proven_after: float = float("-inf")
-    """trio time before which it gets no further turn of presync."""
-
-
-class WireSource:
+class WireSource(Proving):
     """``spvnode.sync.source.Source``. ``net`` and ``chain`` are looked up at each call: both come and go.
 
     ``checkpoint``: height and hash of the one header that can be asked for by number, where the chain begins at a
@@ -86,48 +47,11 @@ class WireSource:
         *,
         checkpoint: Callable[[], tuple[int, Hash32] | None] = lambda: None,
     ) -> None:
-        self.params = params
-        self.peers: dict[str, Known] = {}
-        """Those that are up."""
+        super().__init__(params, chain)
         self.tips = TipLedger(self._hash_at)
         self._net = net
-        self._chain = chain
         self._checkpoint = checkpoint
         self._told: Hash32 | None = None
-
-    @property
-    def chain(self) -> HeaderChain | None:
-        """What is committed."""
-        return self._chain()
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of headers held for the machine to fetch."""
-        return sum(known.supply.nbytes for known in self.peers.values() if known.supply is not None)
-
-    # -- the one gate
-
-    def look(self, headers: bytes) -> Enough | Doubtful | Unconnected:
-        """Whether a run may reach the machine as it is."""
-        chain = self.chain
-        return Unconnected() if chain is None else first_look(chain, headers)
-
-    def vouch(self, fork_height: Height, work: Work) -> None:
-        """A presync has proven a chain of that work which leaves ours above ``fork_height``."""
-        chain = self.chain
-        if chain is not None:
-            chain.vouch(fork_height, work)
-
-    def height_of(self, block_hash: bytes) -> Height | None:
-        """Of a hash that we have, on the main chain or a side branch."""
-        chain = self.chain
-        if chain is None:
-            return None
-        height = chain.height_of(Hash32(block_hash))
-        if height is None:
-            side = chain.side_header(Hash32(block_hash))
-            height = side[0] if side is not None else None
-        return height
 
     # -- Source
 
@@ -137,7 +61,7 @@ class WireSource:
         if known is None:
             return gone(peer, self.params.name, "not connected")
         if known.supply is not None:
-            items = await self._from_supply(known, known.supply, locator, count)
+            items = await self.from_supply(known, known.supply, locator, count)
             if items is not None:
                 return items
         if isinstance(locator, Place):
@@ -191,10 +115,6 @@ class WireSource:
             return gone(peer, self.params.name, "the wire is down")
         return await net.get_headers(peer, locator, stop)
 
-    def fault(self, peer: str, reason: FaultReason, evidence: str) -> RemoteFault:
-        """Of this network."""
-        return RemoteFault(reason, peer, evidence, self.params.name)
-
     def shown(self, known: Known, height: int, block_hash: bytes, *, news: bool = False) -> None:
         """A peer has shown the header of its best block, or of one on the way there."""
         known.unconnecting = 0
@@ -203,25 +123,6 @@ class WireSource:
         net = self._net()
         if net is not None and self._hash_at(Height(height)) == block_hash:
             net.has(known.peer, height, news=news)
-
-    async def _from_supply(self, known: Known, supply: Supply, locator: object, count: int) -> Items | None:
-        """Of what a presync has proven; None where it has proven all that it was for, and the peer goes on from there.
-        Where it has not, nothing more of that chain is believed."""
-        fits = supply.acknowledge(locator.height) if isinstance(locator, Place) else self._joins(supply)
-        headers = await supply.take(count, SUPPLY_PATIENCE) if fits else b""
-        if headers:
-            place = Place(Height(supply.start + len(headers) // HEADER_SIZE - 1), header_hash(headers[-HEADER_SIZE:]))
-            return Items(supply.start, headers, limited=len(headers) < count * HEADER_SIZE, place=place)
-        if fits and not supply.done:
-            return Items(supply.start, b"", limited=True, place=locator)
-        known.supply = None
-        known.again.set()
-        return None if supply.whole else Items(supply.start, b"", ends=True)
-
-    def _joins(self, supply: Supply) -> bool:
-        """Whether what the supply holds follows from what is committed."""
-        chain = self.chain
-        return chain is not None and supply.start <= chain.tip_height + 1
 
     async def _after(self, known: Known, locator: Sequence[Hash32], count: int) -> Items | RemoteFault:
         first = await self.ask(known.peer, locator)

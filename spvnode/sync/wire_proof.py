@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 import structlog
@@ -28,8 +28,8 @@ from spvnode.bitcoin.presync import (
     Release,
 )
 from spvnode.following import Blame
+from spvnode.sync.proving import FULL, Known, Proving
 from spvnode.sync.supply import Supply
-from spvnode.sync.wire import FULL, Known, WireSource
 from spvnode.types import HEADER_SIZE, Height
 
 MAX_PROVING = 16
@@ -75,9 +75,9 @@ class Prover:
 
     def __init__(
         self,
-        source: WireSource,
+        source: Proving,
         *,
-        proven: Callable[[Known, Height], None],
+        proven: Callable[[Known, Height], Awaitable[None]],
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._source = source
@@ -226,7 +226,7 @@ class Prover:
         if step.done:
             supply.finish(whole=True)
             known.again.set()
-        self._proven(known, Height(max(known.height, supply.end - 1)))
+        await self._proven(known, Height(max(known.height, supply.end - 1)))
         while not step.done and not await supply.room(LOOK_S):
             if known.supply is not supply or self._source.height_of(header_hash(supply.last)) is not None:
                 known.again.set()  # another peer was faster: we have all of this

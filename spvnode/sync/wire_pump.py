@@ -23,7 +23,8 @@ from spvnode.bitcoin.presync import Doubtful
 from spvnode.following import Tip
 from spvnode.sync import events as ev
 from spvnode.sync.mesh import FAREWELL, Listener
-from spvnode.sync.wire import FULL, Known, WireSource
+from spvnode.sync.proving import FULL, Known
+from spvnode.sync.wire import WireSource
 from spvnode.sync.wire_proof import Prover
 from spvnode.types import HASH_SIZE, HEADER_SIZE, PREV_HASH, Hash32, Height, Work
 
@@ -52,8 +53,6 @@ class Pump:
         self._source = source
         self._listener = listener
         self._scopes: dict[str, trio.CancelScope] = {}
-        self._proofs: list[tuple[Known, Height]] = []
-        self._proof = trio.Event()
         self.prover = Prover(source, proven=self._proven, clock=clock)
 
     async def run(self) -> None:
@@ -61,7 +60,6 @@ class Pump:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self.prover.run)
-                nursery.start_soon(self._tell_proven)
                 async for event in self._net.events:
                     await self._hear(nursery, event)
         finally:
@@ -210,20 +208,11 @@ class Pump:
 
     # -- presync
 
-    def _proven(self, known: Known, height: Height) -> None:
-        self._proofs.append((known, height))
-        self._proof.set()
-
-    async def _tell_proven(self) -> None:
+    async def _proven(self, known: Known, height: Height) -> None:
         """What is proven may end below our tip and still lead to more work: it is to be fetched in any case."""
-        while True:
-            await self._proof.wait()
-            self._proof = trio.Event()
-            proofs, self._proofs = self._proofs, []
-            for known, height in proofs:
-                chain = self._source.chain
-                if chain is not None and self._source.peers.get(known.peer) is known:
-                    await self._claim(known, max(height, chain.tip_height + 1))
+        chain = self._source.chain
+        if chain is not None and self._source.peers.get(known.peer) is known:
+            await self._claim(known, max(height, chain.tip_height + 1))
 
 
 def hashes_of(headers: bytes) -> frozenset[bytes]:

@@ -12,6 +12,7 @@ from daemons import Daemon, spvnode
 from mine import mine_run, regtest_chain
 
 from spvnode.bitcoin.header import Header
+from spvnode.bitcoin.params import REGTEST
 
 BUNDLED = Path(__file__).resolve().parents[2] / "spvnode" / "data" / "bitcoin-0-32259.headers.xz"
 TIP = 32_259
@@ -92,6 +93,25 @@ def test_news_and_reorganizations_travel_along_a_line(make: Callable[..., Daemon
     assert reorg["undo"][0] == left["hash"]
     assert reorg["redo"][-1] == active["hash"]
     assert c.call("getevents", log["cursor"])["events"] == []
+
+
+def test_the_mesh_brings_another_whole_chain_once_its_work_is_proven(
+    make: Callable[..., Daemon], tmp_path: Path
+) -> None:
+    """Of more work, though no first piece of it shows that; and of less, of which nothing is kept."""
+    for name, length in (("b", 12_000), ("longer", 25_000), ("shorter", 9_000)):
+        file = tmp_path / f"{name}.headers"
+        file.write_bytes(REGTEST.genesis_header + regtest_chain(length, seed=length))
+        done = spvnode("import", str(file), "--network", "regtest", "--datadir", str(tmp_path / name))
+        assert done.returncode == 0, done.stderr
+    b = make("b")
+    make("longer", "--peer", b.address())
+    b.wait_height(25_000)
+    reorg = next(event for event in b.call("getevents", 0, 1_000)["events"] if event["kind"] == "reorg")
+    assert (reorg["fork_height"], reorg["undo_count"]) == (0, 12_000)
+    make("shorter", "--peer", b.address()).wait_height(25_000)
+    assert [tip["height"] for tip in b.call("getchaintips")] == [25_000, 12_000]
+    assert b.call("getsyncinfo")["faults"] == {}
 
 
 def test_a_restarted_peer_is_found_again(make: Callable[..., Daemon]) -> None:

@@ -25,6 +25,7 @@ from spvnode.bitcoin.stored import StoredChain
 from spvnode.follow.bitcoin_wire import Served
 from spvnode.sync import events as ev
 from spvnode.sync.driver import Driver
+from spvnode.sync.mesh_proof import ProvenMesh
 from spvnode.sync.source import Source
 from spvnode.sync.sources import Routed
 from spvnode.sync.wire import WireSource
@@ -66,6 +67,7 @@ class Node:
     net: BitcoinNet
     source: WireSource
     pump: Pump
+    mesh: ProvenMesh | None = None
 
     @property
     def headers(self) -> HeaderChain:
@@ -110,14 +112,26 @@ async def node(
     served = Served(_Owner(params, chain))
     async with wire(street, provider=served, scores=scores, **settings) as net:
         source = WireSource(params, lambda: net, lambda: chain.headers)
-        routed = source if mesh is None else Routed(mesh, {PREFIX: source})
+        proven = None
+        if mesh is not None:
+            proven = ProvenMesh(
+                params,
+                mesh,
+                lambda: chain.headers,
+                minimum=lambda: any(not known.inbound for known in source.peers.values()),
+                tell=lambda event: made.post(event),
+                clock=wall,
+            )
+        routed = source if proven is None else Routed(proven, {PREFIX: source})
         driver = Driver(chain, routed, jitter=random.Random(3).random, clock=wall)
         made: Node
         pump = Pump(net, source, _Ear(lambda event: made.post(event)), clock=wall)
-        made = Node(params, chain, scores, [], driver, net, source, pump)
+        made = Node(params, chain, scores, [], driver, net, source, pump, proven)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(driver.run)
             nursery.start_soon(pump.run)
+            if proven is not None:
+                nursery.start_soon(proven.run)
             yield made
             nursery.cancel_scope.cancel()
 

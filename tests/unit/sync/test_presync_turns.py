@@ -12,9 +12,10 @@ from world import open_chain
 
 from p2p.faults import RemoteFault
 from spvnode.bitcoin.presync import Doubtful
-from spvnode.sync.wire import FULL, NO_STOP, Known, WireSource
+from spvnode.sync.proving import FULL, NO_STOP, Known
+from spvnode.sync.wire import WireSource
 from spvnode.sync.wire_proof import MAX_PROVING, MAX_PROVING_INBOUND, REPLY_S, Prover
-from spvnode.types import HEADER_SIZE, PREV_HASH, Hash32
+from spvnode.types import HEADER_SIZE, PREV_HASH, Hash32, Height
 
 CHAIN = regtest_chain(20_000)
 PARAMS = with_minimum_work(30_000)
@@ -36,6 +37,10 @@ class Source(WireSource):
         return CHAIN[at : at + FULL]
 
 
+async def nothing(known: Known, height: Height) -> None:
+    pass
+
+
 def test_slow_peers_do_not_hold_all_turns() -> None:
     """More than enough strangers to take every turn, and all of them in line first."""
     most_inbound = 0
@@ -43,7 +48,7 @@ def test_slow_peers_do_not_hold_all_turns() -> None:
     async def main() -> float:
         nonlocal most_inbound
         source = Source()
-        prover = Prover(source, proven=lambda known, height: None)
+        prover = Prover(source, proven=nothing)
         doubt = source.look(CHAIN[:FULL])
         assert isinstance(doubt, Doubtful)
         assert doubt.headers[:HEADER_SIZE] == CHAIN[:HEADER_SIZE]
