@@ -1,0 +1,145 @@
+"""Mesh peers before the gate: what passes, when the network's minimum counts, and that nothing is kept of who left."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import cast
+
+import btc_peers as bp
+import pytest
+import trio
+from btc_lines import one_order
+from btc_sync import Node, node, one_clock, run, street_of, with_minimum_work
+from mine import regtest_chain
+
+from p2p.bitcoin import messages as m
+from p2p.faults import FaultReason, RemoteFault
+from spvnode.following import Tip
+from spvnode.sync import events as ev
+from spvnode.sync.mesh_proof import RETELL_S, ProvenMesh
+from spvnode.sync.source import Items
+from spvnode.types import Hash32, Height, Work
+
+__all__ = ["one_clock", "one_order"]
+pytestmark = pytest.mark.usefixtures("one_clock", "one_order")
+
+PARAMS = with_minimum_work(20_000)
+LOW = regtest_chain(300, seed=1)
+LONG = regtest_chain(25_000, seed=2)
+
+
+@dataclass
+class Mesh:
+    """Every peer has the chain of its name; ``breaks``: answers that a peer gives before it fails once."""
+
+    chains: dict[str, bytes]
+    breaks: dict[str, int] = field(default_factory=dict)
+    reported: list[RemoteFault] = field(default_factory=list)
+
+    async def fetch_after(self, peer: str, locator: object, count: int) -> Items | RemoteFault:
+        await trio.sleep(0.01)
+        if peer in self.breaks:
+            self.breaks[peer] -= 1
+            if self.breaks[peer] < 0:
+                del self.breaks[peer]
+                return RemoteFault(FaultReason.TIMEOUT, peer, "made up")
+        chain = self.chains[peer]
+        places = bp.places_of(chain)
+        after = next((places[one] for one in cast(Sequence[Hash32], locator) if one in places), 0)
+        return Items(Height(after + 1), chain[after * 80 : (after + count) * 80])
+
+    async def fetch_range(self, peer: str, start: Height, count: int) -> Items | RemoteFault:
+        await trio.sleep(0.01)
+        return Items(start, self.chains[peer][(start - 1) * 80 : (start - 1 + count) * 80])
+
+    async def announce(self, tip: Tip) -> None:
+        pass
+
+    async def report(self, fault: RemoteFault) -> None:
+        self.reported.append(fault)
+
+    def useful(self, peer: str) -> None:
+        pass
+
+
+async def claim(made: Node, name: str, chain: bytes) -> ProvenMesh:
+    assert made.mesh is not None
+    height = len(chain) // 80
+    await made.mesh.post(
+        ev.PeerTip(name, Tip(Height(height), bp.hash_of(chain[-80:]), Work(2 * height + 2)), Height(0))
+    )
+    return made.mesh
+
+
+async def idle(remote: bp.Remote) -> None:
+    """A peer of Bitcoin's network that has nothing yet."""
+    while True:
+        message = await remote.receive()
+        if isinstance(message, m.GetHeaders):
+            await remote.send(m.Headers(b""))
+        else:
+            await remote.answer(message)
+
+
+def test_a_node_with_its_mesh_alone_takes_what_there_is() -> None:
+    async def main() -> None:
+        async with node(street_of(), PARAMS, mesh=Mesh({"a": LOW})) as made:
+            await claim(made, "a", LOW)
+            await trio.sleep(5)
+            assert made.height == 300
+
+    run(main)
+
+
+def test_beside_bitcoins_own_peers_the_minimum_counts() -> None:
+    """The chain of little work stays out, pushed or fetched; the long one comes in, in two passes."""
+    mesh = Mesh({"a": LOW, "b": LONG})
+
+    async def main() -> None:
+        async with node(street_of(bp.House(idle)), PARAMS, mesh=mesh) as made:
+            await trio.sleep(5)
+            gate = await claim(made, "a", LOW)
+            await gate.post(ev.Pushed("a", Height(1), LOW[:80]))
+            await trio.sleep(5)
+            assert made.height == 0
+            await claim(made, "b", LONG)
+            await trio.sleep(20)
+            assert made.height == 25_000
+            assert mesh.reported == []
+            assert gate.nbytes == 0
+
+    run(main)
+
+
+def test_who_fails_in_a_pass_is_asked_again_once_it_claims_again() -> None:
+    mesh = Mesh({"b": LONG}, breaks={"b": 3})
+
+    async def main() -> None:
+        async with node(street_of(bp.House(idle)), PARAMS, mesh=mesh) as made:
+            await trio.sleep(5)
+            await claim(made, "b", LONG)
+            await trio.sleep(5)
+            assert (made.height, [fault.reason for fault in mesh.reported]) == (0, [FaultReason.TIMEOUT])
+            await claim(made, "b", LONG)
+            await trio.sleep(20)
+            assert made.height == 25_000
+
+    run(main)
+
+
+def test_of_a_peer_that_left_nothing_is_kept() -> None:
+    mesh = Mesh({"b": LONG})
+
+    async def main() -> None:
+        async with node(street_of(bp.House(idle)), PARAMS, mesh=mesh) as made:
+            await trio.sleep(5)
+            gate = await claim(made, "b", LONG)
+            await trio.sleep(0.03)
+            assert gate.prover.running == 1
+            await gate.post(ev.PeerLeft("b"))
+            await trio.sleep(RETELL_S)
+            assert (gate.prover.running, gate.peers, gate.nbytes) == (0, {}, 0)
+            assert made.height == 0
+
+    run(main)
