@@ -25,7 +25,7 @@ lint: $(VENV)/.dev          ## format, lint, types, import directions, generated
 docs: $(VENV)/.ready        ## writes the generated pages of docs/
 	@$(BIN)/python -m spvnode.docs
 
-interop: $(VENV)/.dev       ## real foreign peers on loopback: js-libp2p from the npm registry, btcd by the Go module proxy
+interop: $(VENV)/.dev       ## real foreign peers on loopback: js-libp2p and bcoin from the npm registry, btcd by the Go module proxy
 	@sh .ci/interop-setup
 	@$(BIN)/python -m pytest -m interop tests/interop
 

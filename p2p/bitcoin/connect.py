@@ -27,8 +27,10 @@ V2_PATIENCE_S: Final = 8.0
 they take for a frame."""
 MAX_READ: Final = 65_536
 """Bytes of one read from a stream."""
-MAX_OUR_GARBAGE: Final = 512
-"""Bytes of garbage that we send, at most: enough that our keys have no size by which they are known."""
+MAX_OUR_GARBAGE: Final = 128
+"""Bytes of garbage that we send, less than this: enough that our keys have no size by which they are known. Not every
+v1 node hangs up on a wrong magic: bcoin counts it, anew every 24 bytes, and bans the address for a day at ten. Our key
+and garbage are to stay below 240 bytes."""
 
 
 class Link:

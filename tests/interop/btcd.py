@@ -1,22 +1,16 @@
-"""A real btcd in its own process, which mines on demand on regtest and answers JSON-RPC; and the programs of ``btc/``,
-made of its packages: a light client, and a maker and a checker of proofs."""
+"""A real btcd; and the programs of ``btc/``, made of its packages: a light client, a maker and a checker of proofs."""
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import json
-import signal
 import socket
 import subprocess
 import threading
-import urllib.error
-import urllib.request
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.interop.js_peer import until
+from tests.interop.full_node import PATIENCE, Client, FullNode, free_port
 
 BIN = Path(__file__).parent / ".go" / "bin"
 TRUE_ADDRESS = "2ND8PB9RrfCaAcjfjP1Y6nAgFd9zWHYX4DN"
@@ -24,9 +18,6 @@ TRUE_ADDRESS = "2ND8PB9RrfCaAcjfjP1Y6nAgFd9zWHYX4DN"
 TRUE_SCRIPT = bytes.fromhex("a914da1745e9b549bd0bfa1a569971c77eba30cd5a4b87")
 """Its output script."""
 _REDEEM = b"\x51"
-PATIENCE = 60.0
-"""Seconds for one answer: 5,000 blocks are mined in one."""
-_AUTH = "Basic " + base64.b64encode(b"u:p").decode()
 
 
 def missing() -> str | None:
@@ -35,140 +26,37 @@ def missing() -> str | None:
     return f"{' and '.join(gone)} of tests/interop/btc/go.mod not installed; run: make interop" if gone else None
 
 
-def free_port() -> int:
-    """Of loopback. Somebody could take it before it is used; the kernel gives such ports round and round."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def spend(coinbase: str, *, outputs: int) -> str:
-    """A transaction (hex) that spends the first output of a mined coinbase, to the same script again."""
-    script = bytes((1 + len(_REDEEM), len(_REDEEM))) + _REDEEM
-    into = b"\1" + bytes.fromhex(coinbase)[::-1] + bytes(4) + script + b"\xff" * 4
-    each = (1_000_000).to_bytes(8, "little") + bytes((len(TRUE_SCRIPT),)) + TRUE_SCRIPT
+def spend(coinbase: str, *, outputs: int, script: bytes = TRUE_SCRIPT) -> str:
+    """A transaction (hex) that spends the first output of a mined coinbase, to ``script``."""
+    redeem = bytes((1 + len(_REDEEM), len(_REDEEM))) + _REDEEM
+    into = b"\1" + bytes.fromhex(coinbase)[::-1] + bytes(4) + redeem + b"\xff" * 4
+    each = (1_000_000).to_bytes(8, "little") + bytes((len(script),)) + script
     return (b"\1\0\0\0" + into + bytes((outputs,)) + each * outputs + bytes(4)).hex()
 
 
-class BtcdFailed(Exception):
-    """btcd answered with an error."""
+class Btcd(FullNode):
+    """btcd, which mines to ``TRUE_ADDRESS``."""
 
-
-class Btcd:
-    """``options`` are its command line's. It keeps its ports and its blocks when it is started again."""
-
-    def __init__(self, folder: Path, *options: str) -> None:
-        self.folder = folder
-        self.port, self._rpc = free_port(), free_port()
-        self.address = f"127.0.0.1:{self.port}"
-        self._options = options
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        self.folder.mkdir(exist_ok=True)
+    def command(self) -> list[str]:
         command = [str(BIN / "btcd"), "--regtest", "--notls", "--nodnsseed", "--rpcuser=u", "--rpcpass=p"]
         command += [f"--datadir={self.folder}", f"--logdir={self.folder}/logs", f"--configfile={self.folder}/none"]
-        command += [f"--listen={self.address}", f"--rpclisten=127.0.0.1:{self._rpc}", f"--miningaddr={TRUE_ADDRESS}"]
-        with (self.folder / "log").open("ab") as log:
-            self.process = subprocess.Popen([*command, *self._options], stdout=log, stderr=log)
-        until(self._answers, "btcd to answer")
-
-    def _answers(self) -> bool:
-        assert self.process is not None
-        assert self.process.poll() is None, f"btcd ended: {self.log()[-2000:]}"
-        try:
-            return bool(self.call("getblockcount") >= 0)
-        except OSError:
-            return False
-
-    def call(self, method: str, *params: Any) -> Any:
-        """One RPC; raise BtcdFailed, OSError."""
-        body = json.dumps({"jsonrpc": "1.0", "id": 1, "method": method, "params": params}).encode()
-        headers = {"Authorization": _AUTH, "Content-Type": "application/json"}
-        request = urllib.request.Request(f"http://127.0.0.1:{self._rpc}", body, headers)
-        try:
-            with urllib.request.urlopen(request, timeout=PATIENCE) as reply:  # noqa: S310 - http
-                answer = json.load(reply)
-        except urllib.error.HTTPError as error:
-            raise BtcdFailed(error.read().decode(errors="replace")) from error
-        if answer["error"] is not None:
-            raise BtcdFailed(answer["error"])
-        return answer["result"]
+        return [
+            *command,
+            f"--listen={self.address}",
+            f"--rpclisten=127.0.0.1:{self.rpc}",
+            f"--miningaddr={TRUE_ADDRESS}",
+        ]
 
     def mine(self, count: int) -> list[str]:
-        """Hashes of the new blocks."""
         hashes: list[str] = self.call("generate", count)
         assert len(hashes) == count
         return hashes
 
-    def height(self) -> int:
-        return int(self.call("getblockcount"))
 
-    def best(self) -> str:
-        return str(self.call("getbestblockhash"))
-
-    def log(self) -> str:
-        return (self.folder / "log").read_text(errors="replace")
-
-    def kill(self) -> None:
-        """SIGKILL: no goodbye."""
-        assert self.process is not None
-        self.process.kill()
-        self.process.wait(PATIENCE)
-
-    def end(self) -> None:
-        """However it is; must not have ended by itself."""
-        if self.process is not None:
-            ended = self.process.poll()
-            self.kill()
-            assert ended in (None, -signal.SIGKILL), self.log()[-2000:]
-
-
-class Client:
+def follow(folder: Path, address: str, *, v2: bool) -> Client:
     """The light client of ``btc/``, following the node at ``address``."""
-
-    def __init__(self, folder: Path, address: str, *, v2: bool = False) -> None:
-        folder.mkdir()
-        command = [str(BIN / "btc"), "follow", address, "v2" if v2 else "v1", str(folder)]
-        self._log = folder / "log"
-        with self._log.open("ab") as log:
-            self.process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, bufsize=1
-            )
-        self.heard: list[dict[str, Any]] = []
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-
-    def _read(self) -> None:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self.heard.append(json.loads(line))
-
-    def wait_for(self, block_hash: str) -> dict[str, Any]:
-        """The headers that made it the client's tip."""
-        return self.wait(lambda event: event["event"] == "headers" and event["hash"] == block_hash, block_hash)
-
-    def events(self, kind: str) -> list[dict[str, Any]]:
-        return [event for event in list(self.heard) if event["event"] == kind]
-
-    def wait(self, what: Callable[[dict[str, Any]], bool], why: str) -> dict[str, Any]:
-        """The first event of which ``what`` is true."""
-        found = until(lambda: next(((e,) for e in list(self.heard) if what(e)), None), f"{why} ({self.heard[-3:]})")
-        event: dict[str, Any] = found[0]
-        return event
-
-    def ask_block(self, block_hash: str) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.write(f"block {block_hash}\n")
-
-    def stop(self) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        code = self.process.wait(PATIENCE)
-        self._reader.join(PATIENCE)
-        assert self.process.stdout is not None
-        self.process.stdout.close()
-        assert code == 0, self._log.read_text()
+    folder.mkdir()
+    return Client(folder, [str(BIN / "btc"), "follow", address, "v2" if v2 else "v1", str(folder)])
 
 
 def foreign_proof(address: str, block: str, txids: list[str]) -> str:

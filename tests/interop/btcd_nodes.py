@@ -1,20 +1,24 @@
-"""Daemons of ours and btcds of one test, and what is asked of them again and again."""
+"""Daemons of ours and foreign full nodes of one test, and what is asked of them again and again."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from tests.interop.btcd import Btcd, Cable, Client
+from tests.interop import bcoin, btcd
+from tests.interop.bcoin import Bcoin
+from tests.interop.btcd import Btcd, Cable
+from tests.interop.full_node import Client, FullNode
 from tests.interop.js_peer import until
 from tests.support.daemons import Daemon
 
 BLOCKS = 5_200
-"""Of a btcd from which headers are synchronised: more than two messages of them."""
+"""Of a node from which headers are synchronised: more than two messages of them."""
 Tell = Callable[[str], None]
 """Prints a measurement."""
+Kind = TypeVar("Kind", bound=FullNode)
 
 
 class Nodes:
@@ -30,7 +34,12 @@ class Nodes:
         return self._folder / f"{kind}-{self._made}"
 
     def btcd(self, *options: str, blocks: int = 0) -> Btcd:
-        node = Btcd(self._place("btcd"), *options)
+        return self.started(Btcd(self._place("btcd"), *options), blocks)
+
+    def bcoin(self, *options: str, blocks: int = 0, kind: type[Bcoin] = Bcoin) -> Bcoin:
+        return self.started(kind(self._place("bcoin"), *options), blocks)
+
+    def started(self, node: Kind, blocks: int) -> Kind:
         self._ends.callback(node.end)
         node.start()
         for at in range(0, blocks, 1_000):
@@ -50,12 +59,17 @@ class Nodes:
         return self.daemon("--no-mesh", "--connect", address, *arguments)
 
     def client(self, address: str, *, v2: bool) -> Client:
-        client = Client(self._place("client"), address, v2=v2)
+        return self._following(btcd.follow(self._place("client"), address, v2=v2))
+
+    def bcoin_client(self, address: str) -> Client:
+        return self._following(bcoin.follow(self._place("client"), address))
+
+    def _following(self, client: Client) -> Client:
         self._ends.callback(client.stop)
         return client
 
-    def cable(self, btcd: Btcd) -> Cable:
-        cable = Cable(btcd.address)
+    def cable(self, node: FullNode) -> Cable:
+        cable = Cable(node.address)
         self._ends.callback(cable.down)
         return cable
 
@@ -68,9 +82,9 @@ def ended(node: Daemon) -> None:
     assert node.faults() == []
 
 
-def same(node: Daemon, btcd: Btcd) -> int:
+def same(node: Daemon, other: FullNode) -> int:
     """Waits until both have the same chain; its height."""
-    until(lambda: node.poll() == btcd.height() and node.call("getbestblockhash") == btcd.best(), "the same tip")
+    until(lambda: node.poll() == other.height() and node.call("getbestblockhash") == other.best(), "the same tip")
     return node.acknowledged
 
 

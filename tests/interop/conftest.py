@@ -1,4 +1,4 @@
-"""Daemons and js-libp2p peers for these tests; each ends with the test or the module that started it."""
+"""Daemons, js-libp2p peers and full nodes for these tests; each ends with the test or the module that started it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from tests.interop.bcoin import Bcoin
+from tests.interop.bcoin import missing as bcoin_missing
 from tests.interop.beacon_daemon import BeaconDaemon
 from tests.interop.btcd import Btcd
 from tests.interop.btcd import missing as btcd_missing
@@ -35,9 +37,17 @@ def btcd_installed() -> None:
         pytest.fail(problem, pytrace=False)
 
 
+@pytest.fixture(scope="session")
+def bcoin_installed() -> None:
+    """As ``installed``."""
+    problem = bcoin_missing()
+    if problem is not None:
+        pytest.fail(problem, pytrace=False)
+
+
 @pytest.fixture
-def nodes(btcd_installed: None, tmp_path: Path) -> Iterator[Nodes]:
-    """Starts btcds, and daemons that follow them, which end with the test."""
+def nodes(btcd_installed: None, bcoin_installed: None, tmp_path: Path) -> Iterator[Nodes]:
+    """Starts full nodes, and daemons that follow them, which end with the test."""
     made = Nodes(tmp_path)
     try:
         yield made
@@ -54,6 +64,19 @@ def long_lived(btcd_installed: None, tmp_path_factory: pytest.TempPathFactory) -
         node = made.follower(btcd.address, "--p2p-listen", "127.0.0.1:0")
         node.wait_height(BLOCKS)
         yield btcd, node
+    finally:
+        made.end()
+
+
+@pytest.fixture(scope="session")
+def long_lived_bcoin(bcoin_installed: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Bcoin, Daemon]]:
+    """The same with bcoin."""
+    made = Nodes(tmp_path_factory.mktemp("long-bcoin"))
+    try:
+        bcoin = made.bcoin(blocks=BLOCKS)
+        node = made.follower(bcoin.address, "--p2p-listen", "127.0.0.1:0")
+        node.wait_height(BLOCKS)
+        yield bcoin, node
     finally:
         made.end()
 

@@ -8,8 +8,9 @@ import time
 import pytest
 
 from spvnode.bitcoin import gcs
-from tests.interop.btcd import TRUE_SCRIPT, Btcd, BtcdFailed, foreign_check, foreign_proof, spend
+from tests.interop.btcd import TRUE_SCRIPT, Btcd, foreign_check, foreign_proof, spend
 from tests.interop.btcd_nodes import BLOCKS, Nodes, events_of, meet_and_part, p2p_address, same
+from tests.interop.full_node import NodeFailed
 from tests.interop.js_peer import until
 from tests.support.daemons import Daemon, RpcFailed
 
@@ -63,9 +64,9 @@ def test_a_forged_proof_is_refused_as_others_do(
 def test_btcd_has_no_rpc_that_would_take_the_proof(long_lived: tuple[Btcd, Daemon]) -> None:
     """Which is why its merkleblock stands in above. Should it get one, that is to be asked, too."""
     btcd, _ = long_lived
-    with pytest.raises(BtcdFailed, match=r"unimplemented|not found"):
+    with pytest.raises(NodeFailed, match=r"unimplemented|not found"):
         btcd.call("gettxoutproof", ["ab" * 32])
-    with pytest.raises(BtcdFailed, match=r"unimplemented|not found"):
+    with pytest.raises(NodeFailed, match=r"unimplemented|not found"):
         btcd.call("verifytxoutproof", "00")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import secrets
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -177,5 +178,27 @@ def test_without_a_proxy_no_name_server_hears_of_an_onion_address(tmp_path: Path
         trio.socket.set_custom_hostname_resolver(Spy())
         with pytest.raises(DialFailed, match="only a proxy"):
             await TcpDial()(target_of(anchor))
+
+    run(main)
+
+
+def test_our_v2_key_is_short_enough_for_a_v1_node_that_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """bcoin does not hang up on a wrong magic: it counts one for each 24 bytes, and bans an address at the tenth."""
+    monkeypatch.setattr(secrets, "randbelow", lambda bound: bound - 1)  # of all lengths the greatest
+    street, counted = bp.Street(), list[int]()
+
+    async def counting(remote: bp.Remote) -> None:
+        size = 0
+        with trio.move_on_after(1):
+            while data := await remote.stream.receive_some():
+                size += len(data)
+        counted.append(size // 24)
+
+    street.houses[HOME] = bp.House(counting, shakes=False)
+
+    async def main() -> None:
+        async with wire(street, connect=[HOME]):
+            await until(lambda: counted)
+        assert 64 // 24 < counted[0] < 10
 
     run(main)
