@@ -86,3 +86,5 @@ class Verdict:
     """For REJECTED: position in the run of the first offending item."""
     blame: Blame = Blame.SENDER
     """For REJECTED: whose doing that is."""
+    known: int = 0
+    """Unless REJECTED: how many of the items we had."""

@@ -120,12 +120,21 @@ class BeaconNet:
         rng = rng or random.Random()  # noqa: S311  spreads load; an attacker gains nothing by knowing it
         addrs = [static_address(text) for text in static]
         self._dialer = Dialer(host, self._book, scores, addrs, target=target_outbound, wall=wall, rng=rng, bans=bans)
-        self._roster: Roster[Peer, Allowance] = Roster(
-            host,
-            scores,
+        self._roster = self._make_roster(keep_last, bans)
+        self.control = Control(self._dialer, self._roster)
+        """For the operator."""
+        self._asker = Asker(host, provider, network)
+        self._attendant = self._make_attendant(MetaData(custody_group_count=CUSTODY_GROUP_COUNT), rng)
+        self._door = Door(network, provider, self._roster, self._attendant)
+        self._topics = Topics(host, network, provider, self._roster, self.events)
+
+    def _make_roster(self, keep_last: bool, bans: BanList | None) -> Roster[Peer, Allowance]:
+        return Roster(
+            self._host,
+            self._scores,
             static=self._dialer.static_peers,
             keep_last=keep_last,
-            wall=wall,
+            wall=self._wall,
             make=Peer,
             allow=Allowance,
             attend=self._attend,
@@ -134,12 +143,6 @@ class BeaconNet:
             part=self._part,
             bans=bans,
         )
-        self.control = Control(self._dialer, self._roster)
-        """For the operator."""
-        self._asker = Asker(host, provider, network)
-        self._attendant = self._make_attendant(MetaData(custody_group_count=CUSTODY_GROUP_COUNT), rng)
-        self._door = Door(network, provider, self._roster, self._attendant)
-        self._topics = Topics(host, network, provider, self._roster, self.events)
 
     def _make_attendant(self, metadata: MetaData, rng: random.Random) -> Attendant:
         return Attendant(

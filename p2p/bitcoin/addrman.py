@@ -144,13 +144,16 @@ class AddrMan:
 
     # Whom to dial.
 
-    def select(self, now: int, *, groups: Collection[bytes] = (), new_only: bool = False) -> Endpoint | None:
-        """Draw an address to dial, outside ``groups``, or only a new one. None when nothing is due."""
+    def select(
+        self, now: int, *, groups: Collection[bytes] = (), new_only: bool = False, services: int = 0
+    ) -> Endpoint | None:
+        """Draw an address to dial, outside ``groups``, or only a new one, or one that is said to have all ``services``.
+        None when nothing is due."""
         tables = [self._draw_new] if new_only else [self._draw_new, self._draw_tried]
         if not new_only and self._rng.random() < 0.5:
             tables.reverse()
         for draw in tables:
-            found = draw(now, groups)
+            found = draw(now, groups, services)
             if found is not None:
                 return found
         return None
@@ -319,22 +322,25 @@ class AddrMan:
 
     # Drawing.
 
-    def _draw_new(self, now: int, groups: Collection[bytes]) -> Endpoint | None:
+    def _draw_new(self, now: int, groups: Collection[bytes], services: int) -> Endpoint | None:
         buckets = self._new.buckets()
         self._rng.shuffle(buckets)
-        return self._first((self._new.members(bucket) for bucket in buckets), now, groups)
+        return self._first((self._new.members(bucket) for bucket in buckets), now, groups, services)
 
-    def _draw_tried(self, now: int, groups: Collection[bytes]) -> Endpoint | None:
+    def _draw_tried(self, now: int, groups: Collection[bytes], services: int) -> Endpoint | None:
         names = [group for group in self._by_group if group not in groups]
         self._rng.shuffle(names)
-        return self._first((sorted(self._by_group[name]) for name in names), now, groups)
+        return self._first((sorted(self._by_group[name]) for name in names), now, groups, services)
 
-    def _first(self, sets: Iterable[list[bytes]], now: int, groups: Collection[bytes]) -> Endpoint | None:
+    def _first(
+        self, sets: Iterable[list[bytes]], now: int, groups: Collection[bytes], services: int
+    ) -> Endpoint | None:
         """A random one of the first set that has any to dial."""
         for keys in sets:
             self._rng.shuffle(keys)
             for key in keys:
-                endpoint = self._candidate(self._entries[key], now, groups)
+                entry = self._entries[key]
+                endpoint = self._candidate(entry, now, groups) if entry.services & services == services else None
                 if endpoint is not None:
                     return endpoint
         return None

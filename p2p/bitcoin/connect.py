@@ -108,7 +108,7 @@ Outcome: TypeAlias = Connected | NotWanted
 
 @dataclass(slots=True)
 class Greeter:
-    """Makes links of one network. ``introduce`` says what we tell of ourselves now, to one that we dialed or not;
+    """Makes links of one network. ``introduce`` says what we tell of ourselves now, and whether we ask for services;
     ``wall`` gives Unix seconds."""
 
     magic: bytes
@@ -118,21 +118,22 @@ class Greeter:
     _nonces: set[int] = field(default_factory=set)  # of handshakes and connections that stand
     _met: set[int] = field(default_factory=set)  # those of them that came back to us
 
-    async def dial(self, target: Target, dial: Dial, *, v2: bool = True) -> Outcome:
-        """Connects to ``target``; once more with v1 where v2 met a node without it. DialFailed where nobody answers."""
+    async def dial(self, target: Target, dial: Dial, *, v2: bool = True, named: bool = False) -> Outcome:
+        """Connects to ``target``; once more with v1 where v2 met a node without it. DialFailed where nobody answers.
+        One that the operator has ``named`` may have no services: he knows why."""
         name, where = target.peer, target.endpoint or NOWHERE
         if v2:
             link = Link(await dial(target), self._v2(name, initiator=True), name, self.network)
-            ended = await self._greet(link, outbound=True, receiver=where)
+            ended = await self._greet(link, outbound=True, receiver=where, asking=not named)
             if not isinstance(ended, _SpeaksV1):
                 return ended
         link = Link(await dial(target), V1Transport(self.magic, name, self.network), name, self.network)
-        return _final(await self._greet(link, outbound=True, receiver=where))
+        return _final(await self._greet(link, outbound=True, receiver=where, asking=not named))
 
     async def answer(self, stream: Stream, peer: str) -> Outcome:
         """Somebody has dialed us."""
         link = Link(stream, self._v2(peer, initiator=False), peer, self.network)
-        return _final(await self._greet(link, outbound=False, receiver=NOWHERE))
+        return _final(await self._greet(link, outbound=False, receiver=NOWHERE, asking=False))
 
     def forget(self, nonce: int) -> None:
         """The connection whose ``version`` bore this nonce has ended."""
@@ -150,13 +151,13 @@ class Greeter:
             network=self.network,
         )
 
-    async def _greet(self, link: Link, *, outbound: bool, receiver: Endpoint) -> Outcome | _SpeaksV1:
+    async def _greet(self, link: Link, *, outbound: bool, receiver: Endpoint, asking: bool) -> Outcome | _SpeaksV1:
         """Unless Connected comes of it the stream is closed."""
         ended: Outcome | _SpeaksV1 = _offence(link, FaultReason.TIMEOUT, f"no handshake in {HANDSHAKE_S:g} s")
         nonce = secrets.randbits(64)
         self._nonces.add(nonce)
         shake = Handshake(
-            self.introduce(outbound),
+            self.introduce(asking),
             outbound=outbound,
             nonce=nonce,
             now=int(self.wall()),

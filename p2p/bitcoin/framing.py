@@ -1,7 +1,8 @@
 """Bitcoin's v1 transport: ``magic 4 | command 12 | length u32 | checksum 4 | payload``, little-endian, in the clear.
 
 ``Decoder`` takes bytes as they come, in any pieces, and gives messages. Its memory is bounded by the greatest payload
-that it waits for; what it does not speak, or what was not asked for, is counted and thrown away as it arrives.
+that it waits for (``MAX_UNASKED``, unless something large is awaited); what it does not speak, or what was not asked
+for, is counted and thrown away as it arrives, from its header on.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Final, TypeAlias
 
 from p2p.bitcoin import payloads
 from p2p.bitcoin.messages import Message, Spoken, Unknown
-from p2p.bitcoin.payloads import LARGE, SPECS, Malformed
+from p2p.bitcoin.payloads import LARGE, MAX_UNASKED, SPECS, Malformed
 from p2p.faults import FaultReason, RemoteFault
 
 HEADER: Final = struct.Struct("<4s12sI4s")
@@ -76,7 +77,8 @@ class Decoder:
         self.peer = peer
         self.network = network
         self.large = False
-        """True while a block is awaited: only then are ``block`` and ``merkleblock`` kept. Set it before asking."""
+        """True while a block or a filter is awaited: only then are ``block``, ``merkleblock``, and whatever is above
+        ``MAX_UNASKED``, kept. Set it before asking."""
         self._buffer = bytearray()
         self._need = HEADER.size
         self._command: str | None = None  # of the frame whose payload is awaited
@@ -130,7 +132,8 @@ class Decoder:
             return
         self._command = command
         self._need = self._size = size
-        self._skip = command not in SPECS or (command in LARGE and not self.large)
+        big = command in LARGE or size > MAX_UNASKED
+        self._skip = command not in SPECS or (big and not self.large)
 
     def _throw_away(self, out: list[Fed]) -> bool:
         dropped = min(self._need, len(self._buffer))

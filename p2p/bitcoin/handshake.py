@@ -42,6 +42,8 @@ class Refusal(StrEnum):
     """Does not offer what we dialed it for."""
     FAULT = "fault"
     """It broke the protocol."""
+    CROWDED = "crowded"
+    """All places are taken, and others deserve theirs more."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,13 @@
-"""The connections that stand: made by us or accepted, told to the roster, closed for it. ``roster.Connections``."""
+"""The connections that stand: made by us or accepted, told to the roster, closed for it. ``roster.Connections``.
+
+Whoever dials us while all places for that are taken gets that of the one who deserves it least (``eviction``).
+"""
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import structlog
@@ -11,8 +15,9 @@ import trio
 from trio.abc import Stream
 
 from p2p.bitcoin.addrman import AddrMan
-from p2p.bitcoin.connect import Connected, Greeter, NotWanted
+from p2p.bitcoin.connect import Connected, Greeter, NotWanted, Outcome
 from p2p.bitcoin.dialing import Dial, Target, target_of
+from p2p.bitcoin.eviction import Candidate, choose
 from p2p.bitcoin.handshake import Refusal
 from p2p.bitcoin.messages import Services
 from p2p.bitcoin.netaddr import NetAddressError, endpoint_of_ip
@@ -22,21 +27,40 @@ from p2p.faults import FaultReason, RemoteFault
 from p2p.port import DialFailed
 
 MAX_INBOUND: Final = 32
-"""Inbound connections, handshakes included. Strangers fill it; then nobody else gets in, and those that we made
-ourselves, which are the ones that we follow, are as before."""
+"""Inbound connections, handshakes included. Strangers fill it; then who deserves it least makes room for the next, and
+those that we made ourselves, which are the ones that we follow, are as before."""
 MAX_PER_HOST: Final = 4
 """Of these from one address; the others share what is left."""
 ACCEPT_RATE: Final = 2.0
 ACCEPT_BURST: Final = 32.0
-"""Connections a second, and at once, that are accepted at all: a v2 handshake costs a millisecond."""
+"""Connections a second, and at once, that are accepted at all: a v2 handshake costs a millisecond. No faster can
+strangers push each other out."""
 MAX_OURSELVES: Final = 16
 """Addresses under which we have met ourselves: our own, as others see them."""
 
 log = structlog.get_logger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class Merits:
+    """Of one who dialed us; see ``eviction.Candidate``."""
+
+    ping_s: float | None = None
+    news_at: float | None = None
+
+
+@dataclass(slots=True)
+class _Shaking:
+    """An inbound handshake under way."""
+
+    target: Target
+    began: float
+    scope: trio.CancelScope = field(default_factory=trio.CancelScope)
+
+
 class Lines:
-    """``dial`` and ``accept`` make them; ``changed`` hears of every one that comes or goes."""
+    """``dial`` and ``accept`` make them; ``changed`` hears of every one that comes or goes. ``merits``: of a peer that
+    dialed us."""
 
     def __init__(
         self,
@@ -46,6 +70,7 @@ class Lines:
         *,
         judge: Callable[[RemoteFault], object],
         unwelcome: Callable[[str], bool],
+        merits: Callable[[str], Merits],
         wall: Callable[[], float],
         changed: Callable[[], None],
     ) -> None:
@@ -54,11 +79,13 @@ class Lines:
         self._book = book
         self._judge = judge
         self._unwelcome = unwelcome
+        self._merits = merits
         self._wall = wall
         self._changed = changed
+        self._key = secrets.token_bytes(16)
         self._callbacks: list[Callable[[str, bool, str, bool], None]] = []
         self._lines: dict[str, Line] = {}
-        self._shaking: dict[str, str] = {}  # inbound handshakes under way: peer -> host
+        self._shaking: dict[str, _Shaking] = {}
         self._accepts = TokenBucket(ACCEPT_RATE, ACCEPT_BURST, 0.0)
         self.ourselves: dict[str, None] = {}
         """Peers that turned out to be ourselves, in order."""
@@ -93,7 +120,7 @@ class Lines:
         if endpoint is not None:
             self._book.attempt(endpoint, now)
         try:
-            outcome = await self._greeter.dial(target, self._dial, v2=v2)
+            outcome = await self._greeter.dial(target, self._dial, v2=v2, named=kind is Kind.MANUAL)
         except DialFailed as failed:
             log.debug("dial failed", addr=str(target), problem=str(failed))
             return False
@@ -110,14 +137,21 @@ class Lines:
     async def accept(self, stream: Stream, host: str, port: int) -> None:
         """Somebody has dialed us from there. Returns when the connection has ended."""
         target = _from(host, port)
-        if not self._admits(target):
+        crowded = self._inbound() >= MAX_INBOUND
+        leaves = self._least_deserving() if crowded else None
+        if not self._admits(target) or (crowded and leaves is None):
             await trio.aclose_forcefully(stream)
             return
-        self._shaking[target.peer] = host
+        shaking = self._shaking[target.peer] = _Shaking(target, trio.current_time())
+        outcome: Outcome = NotWanted(Refusal.CROWDED, "made room for another")
         try:
-            outcome = await self._greeter.answer(stream, target.peer)
+            if leaves is not None:
+                await self._make_room(leaves)
+            with shaking.scope:
+                outcome = await self._greeter.answer(stream, target.peer)
         finally:
-            del self._shaking[target.peer]
+            if self._shaking.get(target.peer) is shaking:
+                del self._shaking[target.peer]
         if isinstance(outcome, Connected):
             line = Line(target, Kind.INBOUND, outcome)
             if await self._enter(line):
@@ -128,12 +162,33 @@ class Lines:
             self._not_wanted(target.peer.rpartition(":")[0], outcome)  # the next time its port is another
 
     def _admits(self, target: Target) -> bool:
-        hosts = [line.target.host for line in self._lines.values() if line.inbound] + list(self._shaking.values())
-        if len(hosts) >= MAX_INBOUND or hosts.count(target.host) >= MAX_PER_HOST:
+        lines = [line.target.host for line in self._lines.values() if line.inbound]
+        hosts = lines + [shaking.target.host for shaking in self._shaking.values()]
+        if hosts.count(target.host) >= MAX_PER_HOST:
             return False
         if target.peer in self._lines or target.peer in self._shaking or self._unwelcome(target.peer):
             return False
         return self._accepts.take(1, trio.current_time())
+
+    def _inbound(self) -> int:
+        return sum(line.inbound for line in self._lines.values()) + len(self._shaking)
+
+    def _least_deserving(self) -> str | None:
+        """Who leaves, without any fault of his, where one more comes."""
+        candidates = [Candidate(peer, one.target.group, one.began) for peer, one in self._shaking.items()]
+        for line in self._lines.values():
+            if line.inbound:
+                merits = self._merits(line.peer)
+                candidates.append(Candidate(line.peer, line.target.group, line.began, merits.ping_s, merits.news_at))
+        return choose(candidates, self._key)
+
+    async def _make_room(self, peer: str) -> None:
+        log.debug("peer makes room for another", peer=peer)
+        shaking = self._shaking.pop(peer, None)
+        if shaking is None:
+            await self.disconnect(peer)
+        else:
+            shaking.scope.cancel()
 
     def _not_wanted(self, peer: str, outcome: NotWanted) -> None:
         log.debug("peer not wanted", peer=peer, why=outcome.why, text=outcome.text)

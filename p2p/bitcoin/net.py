@@ -8,12 +8,9 @@ connections (``peers.OUTBOUND``, ``anchors.MAX_ANCHORS``, ``lines.MAX_INBOUND``,
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import Final, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import structlog
 import trio
@@ -21,29 +18,25 @@ import trio
 from p2p.bans import BanList
 from p2p.bitcoin import messages as m
 from p2p.bitcoin.addrman import AddrMan
-from p2p.bitcoin.anchors import MAX_ANCHORS
+from p2p.bitcoin.attending import Attendant
 from p2p.bitcoin.connect import Greeter
 from p2p.bitcoin.control import WireControl
-from p2p.bitcoin.dialing import PREFIX, Dial, SocksDial, TcpDial, parse_target
-from p2p.bitcoin.events import Announced, EventQueue, Inv, PeerDown, PeerUp, Silent
+from p2p.bitcoin.dialing import PREFIX, SocksDial, Target, TcpDial, parse_target
+from p2p.bitcoin.events import EventQueue, Silent
 from p2p.bitcoin.gossip import AddressGossip
 from p2p.bitcoin.handshake import HEADERS_SERVICES, Introduction
-from p2p.bitcoin.lines import Lines
-from p2p.bitcoin.peer import REQUEST_COST, Allowance, Kind, Peer, PeerInfo
-from p2p.bitcoin.peers import OUTBOUND, Population
+from p2p.bitcoin.lines import Lines, Merits
+from p2p.bitcoin.options import NetParams, Options
+from p2p.bitcoin.peer import Allowance, Kind, Peer, PeerInfo
+from p2p.bitcoin.peers import Population
+from p2p.bitcoin.provider import Guarded, Provider
 from p2p.bitcoin.questions import headers_after
-from p2p.bitcoin.seeding import Resolve, Seeder, system_resolve
+from p2p.bitcoin.seeding import Seeder
 from p2p.bitcoin.seeds import Seeds
-from p2p.bitcoin.session import Session
 from p2p.faults import RemoteFault, gone
 from p2p.roster import Roster
-from p2p.saving import Offload, Saver
+from p2p.saving import Saver
 from p2p.score import Judgement, ScoreBoard
-
-FETCH_ADDRESSES_S: Final = 30.0
-"""Seconds that a DNS seed, dialed as a peer, has to tell addresses."""
-MAX_SERVE_WAIT_S: Final = 20.0
-"""Longest wait of an answer because its asker is above its allowance; what it asks meanwhile is not read."""
 
 log = structlog.get_logger(__name__)
 A = TypeVar("A")
@@ -55,35 +48,9 @@ class Started(Protocol):
     def started(self) -> None: ...
 
 
-class Provider(Protocol):
-    """What we have: committed, always. Called on the trio thread."""
-
-    def height(self) -> int:
-        """Of our tip; 0 before there is a chain."""
-
-    def headers_after(self, locator: Sequence[bytes], stop: bytes, count: int) -> bytes:
-        """Up to ``count`` headers (n * 80 bytes) after the first hash of ``locator`` that is on our main chain, up to
-        ``stop`` (zeros: no end); none where no hash is."""
-
-
-@dataclass(frozen=True, slots=True)
-class NetParams:
-    """What tells one network from another. ``spacing``: seconds between blocks."""
-
-    name: str
-    magic: bytes
-    port: int
-    spacing: float = 600.0
-
-
 class BitcoinNet:
-    """``run`` it once. All methods belong to the trio thread.
-
-    ``connect`` are configured peers, HOST[:PORT] each (NetAddressError where one does not parse). ``proxy``: a SOCKS5
-    proxy, as (host, port), for every connection. ``listen``: (host, port) for those who dial us; port 0 for any.
-    ``outbound`` and ``anchors`` are how many peers of the book are dialed; with 0 of both only the configured ones are.
-    ``wall`` gives Unix seconds. ``dial``, ``resolve``: ways out other than the system's.
-    """
+    """``run`` it once. All methods belong to the trio thread. NetAddressError for a configured peer that cannot be
+    read."""
 
     def __init__(
         self,
@@ -92,91 +59,106 @@ class BitcoinNet:
         *,
         book: AddrMan,
         scores: ScoreBoard,
-        connect: Sequence[str] = (),
-        proxy: tuple[str, int] | None = None,
-        listen: tuple[str, int] | None = None,
-        seeds: Seeds = Seeds(),  # noqa: B008 - frozen
-        outbound: int = OUTBOUND,
-        anchors: int = MAX_ANCHORS,
-        anchor_path: Path | None = None,
-        agent: str = "/spvnode/",
-        services: int = 0,
-        keep_last: bool = True,
-        bans: BanList | None = None,
-        dial: Dial | None = None,
-        resolve: Resolve = system_resolve,
-        wall: Callable[[], float] = time.time,
-        rng: random.Random | None = None,
-        offload: Offload = trio.to_thread.run_sync,
+        options: Options = Options(),  # noqa: B008 - frozen
     ) -> None:
         self.params = params
         self.events = EventQueue()
         """What happens. One consumer."""
         self.listening: Sequence[tuple[str, int]] = ()
         """Where we can be dialed, once ``run`` has started."""
-        self._provider = provider
+        self._options = options
+        self._provider = Guarded(provider, params.name)
+        self._book = book
         self._scores = scores
-        self._bans = BanList() if bans is None else bans
-        self._wall = wall
-        self._listen = listen
+        self._bans = BanList() if options.bans is None else options.bans
+        self._wall = wall = options.wall
         self._listeners: Sequence[trio.SocketListener] | None = None
-        self._agent = agent
-        self._services = services
-        self._up: set[str] = set()
-        rng = rng or random.Random()  # noqa: S311  spreads load; an attacker gains nothing by knowing it
-        manual = [parse_target(text, params.port) for text in connect]
-        self._saver = Saver((scores,), offload, seldom=(book,))
-        greeter = Greeter(params.magic, params.name, self._introduction, wall)
-        way = dial or (SocksDial(*proxy) if proxy is not None else TcpDial())
-        self._lines = Lines(
-            greeter, way, book, judge=self._judge, unwelcome=self._unwelcome, wall=wall, changed=self._changed
-        )
-        self._roster: Roster[Peer, Allowance] = Roster(
+        rng = options.rng or random.Random()  # noqa: S311  spreads load; an attacker gains nothing by knowing it
+        manual = [parse_target(text, params.port) for text in options.connect]
+        static = {target.peer for target in manual}
+        self._saver = Saver((scores,), options.offload, seldom=(book,))
+        self._lines = self._make_lines()
+        self._roster = self._make_roster(static)
+        gossip = AddressGossip(book, self._roster.peers, wall=wall, rng=rng, changed=self._saver.changed)
+        self._gossip = gossip
+        self._population = self._make_population(manual, rng)
+        self.control = WireControl(self._population, self._roster, static, params.port)
+        self._seeder = self._make_seeder(rng)
+        self._attendant = Attendant(
+            self.events,
+            self._provider,
             self._lines,
-            scores,
-            static=(static := {target.peer for target in manual}),
-            keep_last=keep_last,
+            gossip,
+            book,
+            judge=self._roster.judge,
+            changed=self._changed,
             wall=wall,
+        )
+
+    # Its parts. Each is told what it needs of the others.
+
+    def _make_lines(self) -> Lines:
+        proxy = self._options.proxy
+        return Lines(
+            Greeter(self.params.magic, self.params.name, self._introduction, self._wall),
+            self._options.dial or (SocksDial(*proxy) if proxy is not None else TcpDial()),
+            self._book,
+            judge=self._judge,
+            unwelcome=self._unwelcome,
+            merits=self._merits,
+            wall=self._wall,
+            changed=self._changed,
+        )
+
+    def _make_roster(self, static: set[str]) -> Roster[Peer, Allowance]:
+        return Roster(
+            self._lines,
+            self._scores,
+            static=static,
+            keep_last=self._options.keep_last,
+            wall=self._wall,
             make=Peer,
             allow=Allowance.fresh,
             attend=self._attend,
-            gone=self._gone,
+            gone=lambda peer: self._attendant.gone(peer),
             changed=self._saver.changed,
             scored_as=self._scored_as,
-            bans=bans,
+            bans=self._options.bans,
         )
-        peers = self._roster.peers
-        self._gossip = AddressGossip(book, peers, wall=wall, rng=rng, changed=self._saver.changed)
-        self._population = Population(
+
+    def _make_population(self, manual: Sequence[Target], rng: random.Random) -> Population:
+        options = self._options
+        return Population(
             self._lines,
-            peers,
-            book,
+            self._roster.peers,
+            self._book,
             manual=manual,
-            outbound=outbound,
-            anchors=anchors,
-            anchor_path=anchor_path,
-            height=self._height,
-            spacing=params.spacing,
+            outbound=options.outbound,
+            anchors=options.anchors,
+            anchor_path=options.anchor_path,
+            height=self._provider.height,
+            spacing=self.params.spacing,
             unwelcome=self._unwelcome,
             drop=self._roster.drop,
             ask=lambda peer: self.events.publish(Silent(peer)),
-            wall=wall,
+            wall=self._wall,
             rng=rng,
-            offload=offload,
+            offload=options.offload,
         )
-        self.control = WireControl(self._population, self._roster, static, params.port)
-        self._seeder = Seeder(
-            book,
-            seeds if outbound else Seeds(),
-            params.port,
+
+    def _make_seeder(self, rng: random.Random) -> Seeder:
+        options = self._options
+        return Seeder(
+            self._book,
+            options.seeds if options.outbound else Seeds(),
+            self.params.port,
             outbound=lambda: self._population.count(Kind.OUTBOUND),
             found=self._changed,
-            wall=wall,
+            wall=self._wall,
             rng=rng,
-            resolve=resolve,
-            fetch=partial(self._lines.dial, kind=Kind.ADDRESSES) if proxy is not None else None,
+            resolve=options.resolve,
+            fetch=partial(self._lines.dial, kind=Kind.ADDRESSES) if options.proxy is not None else None,
         )
-        self._book = book
 
     async def run(self, *, task_status: Started = trio.TASK_STATUS_IGNORED) -> None:
         """Until cancelled. Saves what is worth it at the end. OSError as ``bind``."""
@@ -199,9 +181,9 @@ class BitcoinNet:
     async def bind(self) -> None:
         """Opens the sockets for ``listen``; ``run`` does it where nobody has before. OSError where they cannot be
         had."""
-        if self._listen is None or self._listeners is not None:
+        if self._options.listen is None or self._listeners is not None:
             return
-        host, port = self._listen
+        host, port = self._options.listen
         self._listeners = await trio.open_tcp_listeners(port, host=host)
         self.listening = [listener.socket.getsockname()[:2] for listener in self._listeners]
 
@@ -230,7 +212,8 @@ class BitcoinNet:
     async def ask(
         self, peer: str, message: m.Spoken, take: Callable[[m.Message], A | None], *, large: bool = False
     ) -> A | RemoteFault | None:
-        """Any question; see ``Session.ask``. ``large``: the answer may be a block, which is not kept otherwise."""
+        """Any question; see ``Session.ask``. ``large``: the answer may be a block or a filter, which else is not
+        kept."""
         known = self._roster.peers.get(peer)
         if known is None or known.session is None or known.leaving:
             return gone(peer, self.params.name, "not connected")
@@ -288,16 +271,9 @@ class BitcoinNet:
 
     # How it is done.
 
-    def _introduction(self, outbound: bool) -> Introduction:
-        one_of = HEADERS_SERVICES if outbound else 0
-        return Introduction(self._services, self._agent, self._height(), one_of=one_of)
-
-    def _height(self) -> int:
-        try:
-            return self._provider.height()
-        except Exception:  # firewall around the provider: it is asked again soon; nothing is hidden
-            log.exception("provider failed", network=self.params.name)
-            return 0
+    def _introduction(self, asking: bool) -> Introduction:
+        one_of = HEADERS_SERVICES if asking else 0
+        return Introduction(self._options.services, self._options.agent, self._provider.height(), one_of=one_of)
 
     async def _accepted(self, stream: trio.SocketStream) -> None:
         try:
@@ -308,34 +284,14 @@ class BitcoinNet:
         await self.accept(stream, str(host), int(port))
 
     async def _attend(self, peer: Peer) -> None:
-        line = self._lines.get(peer.id)
-        if line is None:
-            return
-        peer.line = line
-        peer.session = Session(line.connected, _Ears(peer, self))
-        follows = line.kind not in (Kind.FEELER, Kind.ADDRESSES)
-        if line.kind is Kind.FEELER:
-            await self._lines.disconnect(peer.id)
-            return
-        if line.kind is not Kind.INBOUND and (line.kind.gossips or not follows):
-            self._gossip.ask(peer)
-        if follows:
-            remote = line.connected.remote
-            self._up.add(peer.id)
-            up = PeerUp(peer.id, remote.start_height, remote.services, remote.user_agent, line.inbound)
-            self.events.publish(up)
-        with trio.move_on_after(float("inf") if follows else FETCH_ADDRESSES_S):
-            fault = await peer.session.run()
-            if fault is not None:
-                self._judge(fault)
-            elif line.target.endpoint is not None:
-                self._book.seen(line.target.endpoint, int(self._wall()))
-        await self._lines.disconnect(peer.id)
+        await self._attendant.attend(peer)
 
-    def _gone(self, peer: str) -> None:
-        if peer in self._up:
-            self._up.remove(peer)
-            self.events.publish(PeerDown(peer))
+    def _merits(self, peer: str) -> Merits:
+        """Of one who dialed us, for ``eviction``."""
+        known = self._roster.peers.get(peer)
+        if known is None or known.session is None:
+            return Merits()
+        return Merits(known.session.best_ping_s, known.told_at if known.told_at > known.began else None)
 
     def _changed(self) -> None:
         self._population.notify()
@@ -354,47 +310,3 @@ class BitcoinNet:
         names = {peer} if peer in self.control.static else {peer, peer.rpartition(":")[0]}
         banned = self._bans.until(peer, peer.removeprefix(PREFIX), self._wall()) is not None
         return banned or any(self._scores.discouraged_until(name, self._wall()) is not None for name in names)
-
-    def _told(self, peer: Peer, addresses: tuple[m.Address, ...]) -> None:
-        self._gossip.heard(peer, addresses)
-        if peer.kind is Kind.ADDRESSES and peer.session is not None:
-            self._changed()
-            peer.session.stop()
-
-    async def _serve(self, peer: Peer, request: m.GetHeaders) -> m.Headers | None:
-        try:
-            headers = self._provider.headers_after(request.locator, request.stop, m.MAX_HEADERS)
-        except Exception:  # firewall around the provider: what fails in it is ours; nothing is hidden
-            log.exception("provider failed", network=self.params.name)
-            return None
-        count = len(headers) // m.HEADER_SIZE
-        peer.headers_served += count
-        peer.shown.served(request.locator, headers)
-        wait = peer.allowance.served.charge(REQUEST_COST + count, trio.current_time())
-        await trio.sleep(min(wait, MAX_SERVE_WAIT_S))
-        return m.Headers(headers)
-
-
-@dataclass(frozen=True, slots=True)
-class _Ears:
-    """``session.Ears`` of one peer."""
-
-    peer: Peer
-    net: BitcoinNet
-
-    def headers(self, headers: bytes) -> None:
-        self.peer.shown.headers(headers)
-        self.net.events.publish(Announced(self.peer.id, headers))
-
-    def inventory(self, hashes: tuple[bytes, ...]) -> None:
-        self.peer.shown.add(*hashes)
-        self.net.events.publish(Inv(self.peer.id, hashes))
-
-    def addresses(self, addresses: tuple[m.Address, ...]) -> None:
-        self.net._told(self.peer, addresses)
-
-    def asks_addresses(self) -> None:
-        self.net._gossip.asked(self.peer)
-
-    async def asks_headers(self, request: m.GetHeaders) -> m.Headers | None:
-        return await self.net._serve(self.peer, request)

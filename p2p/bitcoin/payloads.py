@@ -179,6 +179,10 @@ SPECS: Final[dict[str, Spec]] = {
 
 LARGE: Final = frozenset({"block", "merkleblock"})
 """What nobody sends unasked, and big: counted, not kept, unless the reader says that it is awaited."""
+MAX_UNASKED: Final = 3 + 5_000 * m.INVENTORY_SIZE
+"""Bytes of the greatest payload that is kept while nothing large is awaited: 180 kB, of 2,000 headers (162 kB) or an
+``inv`` of 5,000 rows, ten times as many blocks as a node names at once. Every connection may fill it; what is greater
+is thrown away as it arrives, and paid for like any bytes."""
 
 
 def check_size(command: str, size: int) -> Malformed | None:

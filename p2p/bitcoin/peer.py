@@ -100,6 +100,7 @@ class Line:
     kind: Kind
     connected: Connected
     ended: trio.Event = field(default_factory=trio.Event)
+    began: float = field(default_factory=trio.current_time)
 
     @property
     def peer(self) -> str:

@@ -1,5 +1,6 @@
 """With whom we are connected, and why: configured peers for ever, eight from the book and two anchors, each in a
-network group of its own; a feeler now and then; one more when the chain stands still, and the worst of them left again.
+network group of its own; a feeler now and then; one more when the chain stands still, or when too few serve compact
+filters, and the worst of them left again.
 
 Never more than one peer is left in one look around, so that no mistake about the chain can take all of them.
 """
@@ -21,6 +22,7 @@ from p2p.bitcoin.anchors import MAX_ANCHORS, load_anchors, save_anchors
 from p2p.bitcoin.dialing import Target, target_of
 from p2p.bitcoin.lagging import MAX_PROTECTED, MIN_CONNECTED_S, STALE_BLOCKS, Step
 from p2p.bitcoin.lines import Lines
+from p2p.bitcoin.messages import Services
 from p2p.bitcoin.netaddr import Endpoint
 from p2p.bitcoin.peer import Kind, Peer
 from p2p.dialer import MAX_KEPT, STABLE_S, STATIC_CAP_S, STATIC_FIRST_S, TooManyKept
@@ -28,6 +30,9 @@ from p2p.saving import Offload
 
 OUTBOUND: Final = 8
 """Connections to addresses of the book (Core's MAX_OUTBOUND_FULL_RELAY_CONNECTIONS)."""
+FILTER_PEERS: Final = 2
+"""Peers of our choice that serve compact filters are looked for until there are so many: fewer cannot be compared, and
+of eight drawn blindly there may be none. What an address is said to serve may be a lie: it wins these two places."""
 MAX_DIALS: Final = 3
 """Dials under way: a book of dead addresses costs ten seconds each."""
 PAUSE_S: Final = 0.5
@@ -205,9 +210,9 @@ class Population:
         return None
 
     def _draw(self) -> Target | None:
-        """An address in a group where we have nobody."""
+        """An address in a group where we have nobody; one that serves filters, where too few do."""
         groups, now = self._groups(), int(self._wall())
-        endpoint = self._book.select(now, groups=groups)
+        endpoint = self._filter_server() or self._book.select(now, groups=groups)
         if endpoint is None:
             return None
         target = target_of(endpoint)
@@ -215,6 +220,17 @@ class Population:
             self._book.attempt(endpoint, now)  # not to be drawn again at once
             return None
         return target
+
+    def _filter_server(self) -> Endpoint | None:
+        """The address of one, where another is wanted and known."""
+        if len(self._filter_peers()) >= FILTER_PEERS:
+            return None
+        return self._book.select(int(self._wall()), groups=self._groups(), services=Services.COMPACT_FILTERS)
+
+    def _filter_peers(self) -> list[Peer]:
+        """Those that we chose and that serve filters."""
+        chosen = (peer for peer in self._peers.values() if not peer.inbound and not peer.leaving)
+        return [one for one in chosen if one.session and one.session.remote.services & Services.COMPACT_FILTERS]
 
     def _groups(self) -> set[bytes]:
         """Those in which we have somebody that we chose."""
@@ -262,6 +278,7 @@ class Population:
             await trio.sleep(TEND_S)
             now = trio.current_time()
             self._look_at_tip(now)
+            self._look_for_filters()
             left = self._lagging(now) or self._surplus(now)
             if left is not None:
                 log.info("peer left for another", peer=left.id, height=left.height, ours=self._height())
@@ -277,6 +294,12 @@ class Population:
         self.notify()
         for peer in self._peers.values():
             self._ask(peer.id)
+
+    def _look_for_filters(self) -> None:
+        full = 0 < self._outbound <= self.count(Kind.OUTBOUND)
+        if full and not self._extra and self._filter_server() is not None:
+            self._extra = 1
+            self.notify()
 
     def _ours(self) -> list[Peer]:
         """Peers that we chose ourselves from the book."""
@@ -299,10 +322,14 @@ class Population:
         return found
 
     def _surplus(self, now: float) -> Peer | None:
-        """More than wanted, for one was added while the tip was stale: whoever told of a block longest ago goes."""
+        """More than wanted, for one was added: whoever told of a block longest ago goes. Not those that serve filters,
+        while they are few."""
         outbound = [peer for peer in self._ours() if peer.kind is Kind.OUTBOUND]
         if len(outbound) <= self._outbound:
             return None
+        serving = self._filter_peers()
+        few = serving if len(serving) <= FILTER_PEERS else []
         able = [peer for peer in outbound if now - peer.began >= MIN_CONNECTED_S and not peer.lag.protected]
+        able = [peer for peer in able if peer not in few]
         self._extra = 0  # until the next round
         return min(able, key=lambda peer: peer.told_at, default=None)

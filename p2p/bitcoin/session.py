@@ -99,6 +99,8 @@ class Session:
         """It has said ``sendheaders``: tell it of blocks by their headers."""
         self.ping_s: float | None = None
         """Seconds of the last round trip."""
+        self.best_ping_s: float | None = None
+        """Of the shortest, which nobody can better by waiting."""
         self._handshake = connected.handshake
         self._early = connected.early
         self._ears = ears
@@ -269,6 +271,7 @@ class Session:
     def _ponged(self, nonce: int) -> None:
         if self._ping is not None and nonce == self._ping[0]:
             self.ping_s, self._ping = trio.current_time() - self._ping[1], None
+            self.best_ping_s = min(self.ping_s, self.best_ping_s or self.ping_s)
             return
         if any(question.fence == nonce for question in self._questions):
             while self._questions:
@@ -279,9 +282,9 @@ class Session:
 
     def _inventory(self, inv: m.Inv) -> None:
         """Blocks only: we have told that we do not want transactions."""
-        hashes = tuple(block_hash for kind, block_hash in inv if kind in _BLOCKS)
+        hashes = inv.last_blocks(MAX_BLOCK_HASHES)
         if hashes:
-            self._ears.inventory(hashes[-MAX_BLOCK_HASHES:])
+            self._ears.inventory(hashes)
 
     async def _wait_for_room(self) -> None:
         """Nothing is read meanwhile: who does not take our answers need not ask on."""
@@ -325,7 +328,6 @@ class Session:
                     self._end(self.link.fault(FaultReason.TIMEOUT, f"no pong in {PONG_S:g} s"))
 
 
-_BLOCKS: Final = frozenset({m.InvKind.BLOCK, m.InvKind.WITNESS_BLOCK, m.InvKind.FILTERED_BLOCK})
 MAX_BLOCK_HASHES: Final = 16
 """Hashes of blocks in one ``inv`` that are looked at, the last ones: one alone makes us ask what there is."""
 

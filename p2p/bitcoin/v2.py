@@ -14,15 +14,18 @@ from typing import Final, Protocol
 from p2p.bitcoin import ellswift, framing, payloads
 from p2p.bitcoin.framing import Decoder, Fed
 from p2p.bitcoin.messages import MAX_PAYLOAD, Spoken, Unknown
-from p2p.bitcoin.payloads import LARGE, Malformed
-from p2p.bitcoin.v2_cipher import LENGTH_SIZE, OVERHEAD, TERMINATOR_SIZE, PacketCipher, derive
+from p2p.bitcoin.payloads import LARGE, MAX_UNASKED, Malformed
+from p2p.bitcoin.v2_cipher import LENGTH_SIZE, OVERHEAD, TERMINATOR_SIZE, PacketCipher, Unread, derive
 from p2p.faults import FaultReason, RemoteFault
 
 MAX_GARBAGE: Final = 4_095
 """Bytes after a public key and before the terminator (BIP324). The remote fills it before it has proven anything."""
 MAX_CONTENTS: Final = 1 + 12 + MAX_PAYLOAD
-"""Bytes in a packet: the greatest payload with the longer form of its type. BIP324 would allow 16 MB."""
+"""Bytes in a packet: the greatest payload with the longer form of its type. BIP324 would allow 16 MB. Kept while
+something large is awaited; else what is above ``MAX_UNASKED`` is thrown away as it arrives, and only its seal is
+checked."""
 _COMMAND_SIZE: Final = 12
+_MAX_SMALL: Final = 1 + _COMMAND_SIZE + MAX_UNASKED
 _V1_COMMAND: Final = b"version\0\0\0\0\0"
 
 SHORT_IDS: Final[dict[int, str]] = {
@@ -63,7 +66,7 @@ class Transport(Protocol):
     """What a connection needs of either version."""
 
     large: bool
-    """True while a block is awaited; see ``framing.Decoder``."""
+    """True while a block or a filter is awaited; see ``framing.Decoder``."""
 
     @property
     def ready(self) -> bool:
@@ -147,6 +150,7 @@ class V2Transport:
         self._cipher: PacketCipher | None = None
         self._aad = b""  # of the next packet: their garbage, for the first
         self._length: int | None = None  # of the packet that is arriving
+        self._unread: Unread | None = None  # that packet, where it is thrown away
         self.decoys = 0
         """Decoys received. Nothing limits them here: cover traffic is what they are for. Who pays for bytes counts."""
         self._searched = 0  # how far into the garbage no terminator begins
@@ -299,13 +303,9 @@ class V2Transport:
     def _step_packet(self, out: list[Fed]) -> bool:
         cipher = self._keys()
         if self._length is None:
-            if len(self._buffer) < LENGTH_SIZE:
-                return False
-            self._length = cipher.open_length(bytes(self._buffer[:LENGTH_SIZE]))
-            del self._buffer[:LENGTH_SIZE]
-            if self._length > MAX_CONTENTS:
-                self._fail(out, FaultReason.OVERSIZED, f"a packet of {self._length} bytes is above {MAX_CONTENTS}")
-                return False
+            return self._step_length(cipher, out)
+        if self._unread is not None:
+            return self._throw_away(self._unread, self._length, out)
         size = self._length + OVERHEAD
         if len(self._buffer) < size:
             return False
@@ -319,6 +319,30 @@ class V2Transport:
             self._fail(out, FaultReason.BAD_FRAME, "a packet that does not authenticate")
             return False
         return self._take(*opened, out)
+
+    def _step_length(self, cipher: PacketCipher, out: list[Fed]) -> bool:
+        if len(self._buffer) < LENGTH_SIZE:
+            return False
+        self._length = cipher.open_length(bytes(self._buffer[:LENGTH_SIZE]))
+        del self._buffer[:LENGTH_SIZE]
+        most = MAX_CONTENTS if self._state is _State.APPLICATION else _MAX_SMALL  # the first one must be opened
+        if self._length > most:
+            self._fail(out, FaultReason.OVERSIZED, f"a packet of {self._length} bytes is above {most}")
+            return False
+        if self._length > _MAX_SMALL and not self._large:
+            self._unread = cipher.unread(self._length)
+        return True
+
+    def _throw_away(self, packet: Unread, length: int, out: list[Fed]) -> bool:
+        del self._buffer[: packet.take(bytes(self._buffer))]
+        if not packet.whole:
+            return False
+        self._length = self._unread = None
+        if not packet.genuine():
+            self._fail(out, FaultReason.BAD_FRAME, "a packet that does not authenticate")
+            return False
+        out.append(Unknown("", length))
+        return True
 
     def _take(self, decoy: bool, contents: bytes, out: list[Fed]) -> bool:
         if decoy:

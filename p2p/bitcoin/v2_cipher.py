@@ -6,11 +6,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from cryptography.exceptions import InvalidTag
+from cryptography.exceptions import InvalidSignature, InvalidTag
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext, algorithms
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from cryptography.hazmat.primitives.poly1305 import Poly1305
 
 REKEY_INTERVAL: Final = 224
 """Packets with one key (BIP324)."""
@@ -54,12 +55,49 @@ class FSChaCha20:
         return out
 
 
+class Unread:
+    """A packet that is thrown away as it arrives, of which the seal counts all the same (RFC 8439, 2.8): else whoever
+    sits on the line could make packets disappear."""
+
+    __slots__ = ("_body", "_left", "_mac", "_tag")
+
+    def __init__(self, key: bytes, nonce: bytes, size: int) -> None:
+        stream = Cipher(algorithms.ChaCha20(key, bytes(4) + nonce), mode=None).encryptor()
+        self._mac = Poly1305(stream.update(bytes(32)))
+        self._body = self._left = size - TAG_SIZE
+        self._tag = b""
+
+    def take(self, data: bytes) -> int:
+        """The next bytes; how many of them were the packet's."""
+        body = data[: self._left]
+        tag = data[len(body) : len(body) + TAG_SIZE - len(self._tag)]
+        self._mac.update(body)
+        self._left -= len(body)
+        self._tag += tag
+        return len(body) + len(tag)
+
+    @property
+    def whole(self) -> bool:
+        """Whether all of it has come."""
+        return len(self._tag) == TAG_SIZE
+
+    def genuine(self) -> bool:
+        """Whether it was made with this key for this place; once, when it is whole."""
+        self._mac.update(bytes(-self._body % 16) + bytes(8) + self._body.to_bytes(8, "little"))
+        try:
+            self._mac.verify(self._tag)
+        except InvalidSignature:
+            return False
+        return True
+
+
 class FSChaCha20Poly1305:
     """An AEAD for packets, in one direction."""
 
-    __slots__ = ("_aead", "_packets", "_rekeyings")
+    __slots__ = ("_aead", "_key", "_packets", "_rekeyings")
 
     def __init__(self, key: bytes) -> None:
+        self._key = key
         self._aead = ChaCha20Poly1305(key)
         self._packets = 0
         self._rekeyings = 0
@@ -78,13 +116,20 @@ class FSChaCha20Poly1305:
         self._advance()
         return out
 
+    def unread(self, size: int) -> Unread:
+        """For the next packet, of ``size`` bytes with its tag and no ``aad``, instead of ``decrypt``."""
+        made = Unread(self._key, self._nonce(self._packets), size)
+        self._advance()
+        return made
+
     def _nonce(self, packet: int) -> bytes:
         return packet.to_bytes(4, "little") + self._rekeyings.to_bytes(8, "little")
 
     def _advance(self) -> None:
         self._packets += 1
         if self._packets == REKEY_INTERVAL:
-            self._aead = ChaCha20Poly1305(self._aead.encrypt(self._nonce(0xFFFF_FFFF), bytes(32), b"")[:32])
+            self._key = self._aead.encrypt(self._nonce(0xFFFF_FFFF), bytes(32), b"")[:32]
+            self._aead = ChaCha20Poly1305(self._key)
             self._packets = 0
             self._rekeyings += 1
 
@@ -152,3 +197,7 @@ class PacketCipher:
         if plain is None:
             return None
         return bool(plain[0] & IGNORE), plain[HEADER_SIZE:]
+
+    def unread(self, length: int) -> Unread:
+        """Takes the next packet, with contents of ``length`` bytes, piece by piece and without keeping it."""
+        return self._recv_p.unread(length + OVERHEAD)

@@ -100,19 +100,7 @@ class Mesh:
             rng=rng,
             bans=bans,
         )
-        self._roster: Roster[Peer, Allowance] = Roster(
-            host,
-            scores,
-            make=Peer,
-            allow=Allowance,
-            static=self._dialer.static_peers,
-            keep_last=keep_last,
-            wall=wall,
-            attend=self._attend,
-            gone=self._dialer.gone,
-            changed=self._saver.changed,
-            bans=bans,
-        )
+        self._roster = self._make_roster(keep_last, bans)
         self.control = Control(self._dialer, self._roster)
         """For the operator."""
         self._follower = Follower(host, self.events, self._roster.judge, self._opened, rng)
@@ -120,6 +108,21 @@ class Mesh:
             network: TipTopic(host, network, provider, self._roster, self.events, check_tip)
             for network, provider in self._networks.items()
         }
+
+    def _make_roster(self, keep_last: bool, bans: BanList | None) -> Roster[Peer, Allowance]:
+        return Roster(
+            self._host,
+            self._scores,
+            make=Peer,
+            allow=Allowance,
+            static=self._dialer.static_peers,
+            keep_last=keep_last,
+            wall=self._wall,
+            attend=self._attend,
+            gone=self._dialer.gone,
+            changed=self._saver.changed,
+            bans=bans,
+        )
 
     async def run(self, *, task_status: Started = trio.TASK_STATUS_IGNORED) -> None:
         """Until cancelled. Saves the address book and the discouragements at the end."""

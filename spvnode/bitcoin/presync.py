@@ -20,21 +20,16 @@ from enum import Enum, StrEnum
 from hashlib import blake2b
 from itertools import accumulate
 
-from spvnode.bitcoin.header import Header, header_hash
 from spvnode.bitcoin.packing import RunContext, pack_params
 from spvnode.bitcoin.params import ChainParams
 from spvnode.bitcoin.pow import block_proof
-from spvnode.bitcoin.reads import ChainReads
 from spvnode.bitcoin.redownload import Commitments, RedownloadBuffer
 from spvnode.bitcoin.rules import MAX_FUTURE_BLOCK_TIME, NO_TIME_LIMIT, Reason, median_time_past
 from spvnode.bitcoin.validation import check_run
 from spvnode.bitcoin.work import bits_of
 from spvnode.following import Blame
-from spvnode.types import HASH_SIZE, HEADER_SIZE, PREV_HASH, Hash32, Height, Work
+from spvnode.types import HASH_SIZE, HEADER_SIZE, Hash32, Height, Work
 
-ANTI_DOS_BLOCKS = 144
-"""A chain may have this many blocks of work less than ours and is still looked at without presync: a day's, so that
-honest competitors of our tip never need it (Core's ``GetAntiDoSWorkThreshold``)."""
 MAX_HEADERS_PER_SECOND = 6
 """Headers that a valid chain can have per second of its time: the median of eleven must grow by one (Core's bound)."""
 MAX_COMMITMENTS = 640_000
@@ -50,7 +45,8 @@ class PresyncReason(StrEnum):
     """Why a presync was given up, beside the header rules' own reasons."""
 
     TOO_LONG = "presync-chain-too-long"
-    """More headers than time since its start allows, and still not enough work."""
+    """More headers than time since its start allows, and still not enough work. Times must rise, so a chain that keeps
+    the rules and has so many ends in our future: as likely our clock is wrong."""
     MISMATCH = "presync-commitment-mismatch"
     """The second pass shows another chain than the first."""
     OVERRUN = "presync-commitment-overrun"
@@ -135,9 +131,9 @@ class _Taken:
 class Presync:
     """One peer's chain after ``start`` (the context of the first header that is asked for), in two passes.
 
-    ``threshold`` is the work that the chain must show, see ``anti_dos_threshold``. ``salt`` (16 random bytes) and
-    ``offset`` (random, 0 .. commitment_period - 1) are this presync's alone: who knew them could forge the second
-    pass. ``now`` in Unix seconds. ValueError for a salt or offset out of range.
+    ``threshold`` is the work that the chain must show, see ``first_look.anti_dos_threshold``. ``salt`` (16 random
+    bytes) and ``offset`` (random, 0 .. commitment_period - 1) are this presync's alone: who knew them could forge the
+    second pass. ``now`` in Unix seconds. ValueError for a salt or offset out of range.
 
     Use: ask the peer for what follows ``place``, hand each reply to ``take``, do what the step says, until it is
     LowWork, Refused or a Release that is done.
@@ -162,6 +158,8 @@ class Presync:
         self._noted = Commitments()
         self._compared = 0
         self._buffer: RedownloadBuffer | None = None
+        self.whole = False
+        """The second pass has shown enough work, too; see ``take``."""
 
     # -- where it is
 
@@ -198,12 +196,14 @@ class Presync:
 
     # -- taking messages
 
-    def take(self, headers: bytes, full: bool) -> Step:
+    def take(self, headers: bytes, full: bool, *, keep: bool = False) -> Step:
         """One reply: ``headers`` (n * 80 bytes, maybe none); ``full`` where its sender may have more (2,000 headers).
+        With ``keep`` the last release is not made of all that is held: ``whole`` says then that it is to be had
+        piece by piece, from ``rest``, and nothing more is to be taken.
 
         RuntimeError after the final step.
         """
-        if self.over:
+        if self.over or self.whole:
             raise RuntimeError("this presync is over")
         taken = self._check(headers)
         if isinstance(taken, Refused):
@@ -211,10 +211,21 @@ class Presync:
         elif self._buffer is None:
             step = self._take_first(taken, full)
         else:
-            step = self._take_again(headers, taken, self._buffer, full)
+            step = self._take_again(headers, taken, self._buffer, full, keep)
         if isinstance(step, LowWork | Refused) or (isinstance(step, Release) and step.done):
             self._end()
         return step
+
+    def rest(self, count: int) -> Release:
+        """Once ``whole``: the next ``count`` headers of those that are held, done with the last. RuntimeError before,
+        and after that."""
+        if self._buffer is None or not self.whole:
+            raise RuntimeError("there is nothing that may be handed on")
+        start, headers = self._buffer.start, self._buffer.pop(count)
+        done = not len(self._buffer)
+        if done:
+            self._end()
+        return Release(start, headers, self.place, done=done)
 
     def _end(self) -> None:
         """Frees what was held."""
@@ -248,7 +259,8 @@ class Presync:
         for index, bit in self._bits(taken):
             if len(self._noted) >= self._most:
                 detail = f"height {taken.first + index}, limit {self._most} bits"
-                return Refused(PresyncReason.TOO_LONG, index, Blame.SENDER, detail)
+                blame = Blame.CLOCK if self._most < MAX_COMMITMENTS else Blame.SENDER  # no clock explains so many
+                return Refused(PresyncReason.TOO_LONG, index, blame, detail)
             self._noted.append(bit)
         if taken.doubtful < taken.count:
             return self._turn()
@@ -264,7 +276,7 @@ class Presync:
         self._buffer = RedownloadBuffer(self._terms.redownload_buffer, self._start.height, self._start.prev_hash)
         return Proven(self.place, height, work)
 
-    def _take_again(self, headers: bytes, taken: _Taken, buffer: RedownloadBuffer, full: bool) -> Step:
+    def _take_again(self, headers: bytes, taken: _Taken, buffer: RedownloadBuffer, full: bool, keep: bool) -> Step:
         for index, bit in self._bits(taken):
             if self._compared == len(self._noted):
                 return Refused(PresyncReason.OVERRUN, index, Blame.UNLINKED, f"height {taken.first + index}")
@@ -273,7 +285,11 @@ class Presync:
             self._compared += 1
         start = buffer.start
         if taken.doubtful < taken.count:  # as much real work as the threshold, whatever the first pass showed
-            return Release(start, buffer.drain() + headers, self.place, done=True)
+            if not keep:
+                return Release(start, buffer.drain() + headers, self.place, done=True)
+            self.whole = True
+            ready = buffer.push(headers, taken.hashes)
+            return Release(start, ready, self.place, done=False) if ready else self.rest(len(headers) // HEADER_SIZE)
         if not (full and taken.count):
             return Refused(PresyncReason.ENDED, taken.count, Blame.UNLINKED, f"height {self.height}")
         ready = buffer.push(headers, taken.hashes)
@@ -295,68 +311,3 @@ def max_commitments(params: ChainParams, start: RunContext, now: int) -> int:
         return MAX_COMMITMENTS
     seconds = now - past + MAX_FUTURE_BLOCK_TIME
     return min(MAX_COMMITMENTS, MAX_HEADERS_PER_SECOND * seconds // params.presync.commitment_period)
-
-
-# -- when it is needed
-
-
-def anti_dos_threshold(chain: ChainReads, *, minimum: bool = True) -> Work:
-    """Work that a chain must have to be looked at without presync (``GetAntiDoSWorkThreshold``): the network's minimum
-    (if ``minimum``), and nearly what ours has. Where our own work is only known from a checkpoint on, the minimum does
-    not compare."""
-    ours = chain.chainwork(chain.tip_height)
-    near = max(0, ours - ANTI_DOS_BLOCKS * block_proof(Header(chain.header(chain.tip_height)).bits))
-    return max(Work(near), chain.minimum_chain_work if minimum and chain.work_known else Work(0))
-
-
-DEEP_FORK = 2_016
-"""Headers below our tip from which on a fork is of interest only where it outweighs us: nearly as much work is neither
-a stale tip nor a race, and to take its headers piece by piece would fill what side branches may take."""
-
-
-@dataclass(frozen=True, slots=True)
-class Enough:
-    """To be planned as it is: its work suffices, or it is known already."""
-
-
-@dataclass(frozen=True, slots=True)
-class Doubtful:
-    """Needs presync: ``Presync(params, start, threshold, ...)``, whose first message is ``headers``."""
-
-    start: RunContext
-    threshold: Work
-    headers: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Unconnected:
-    """Neither the first header nor its parent is known."""
-
-
-def first_look(chain: ChainReads, headers: bytes, *, minimum: bool = True) -> Enough | Doubtful | Unconnected:
-    """Whether the first message of a peer's chain (n * 80 bytes) needs presync. ``minimum``: whether the network's
-    minimum work counts.
-
-    Where a rule is broken, what comes before counts: little work is then Doubtful, and presync refuses it. What is no
-    headers at all is Enough: ``plan`` refuses that. Reads the chain, so runs where its changes are applied.
-    """
-    if not headers or len(headers) % HEADER_SIZE:
-        return Enough()
-    last = header_hash(headers[-HEADER_SIZE:])
-    if chain.height_of(last) is not None or chain.side_header(last) is not None:
-        return Enough()
-    start = chain.context_after(Hash32(headers[PREV_HASH]))
-    if start is None:  # the first header may be one that we have, though not its parent: our base
-        start = chain.context_after(header_hash(headers[:HEADER_SIZE]))
-        headers = headers[HEADER_SIZE:]
-    if start is None:
-        return Unconnected()
-    # Work that was done, not what bits claim: `plan` may keep what comes before a header from the future, so nothing
-    # behind such a one may speak for it.
-    done = check_run(pack_params(chain.params), start.pack(), headers, NO_TIME_LIMIT)
-    threshold = anti_dos_threshold(chain, minimum=minimum)
-    if RunContext.unpack(done.context).chainwork >= threshold:
-        return Enough()
-    if chain.tip_height - start.height >= DEEP_FORK:
-        threshold = max(threshold, Work(chain.chainwork(chain.tip_height) + 1))
-    return Doubtful(start, threshold, headers)

@@ -81,6 +81,10 @@ class RedownloadBuffer:
         """All headers, oldest first."""
         return self._pop(self._count)
 
+    def pop(self, count: int) -> bytes:
+        """The oldest ``count`` headers, or as many as there are."""
+        return self._pop(min(count, self._count))
+
     def _write(self, bodies: bytearray) -> None:
         at = (self._first + self._count) % self._capacity * BODY_SIZE
         fits = len(self._ring) - at

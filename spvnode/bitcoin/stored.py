@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from spvnode.bitcoin.backfill import Anchor, check_backfill_run, rebuild_from_genesis
+from spvnode.bitcoin.branches import longest_shared
 from spvnode.bitcoin.chain import HeaderChain, LoadReport
-from spvnode.bitcoin.changes import Accepted, Change, Duplicate, ExtendedFork, Rejected, Reorganization
+from spvnode.bitcoin.changes import Accepted, Change, Duplicate, Effective, ExtendedFork, Rejected, Reorganization
 from spvnode.bitcoin.params import ChainParams
 from spvnode.bitcoin.reads import HeaderReader
 from spvnode.bitcoin.rules import Reason
@@ -160,7 +161,8 @@ class StoredChain:
             blame = BLAME.get(change.reason, Blame.SENDER)
             return Verdict(Outcome.REJECTED, count, reason=str(change.reason), index=change.index, blame=blame)
         undone = len(change.undo) // HASH_SIZE if isinstance(change, Reorganization) else 0
-        return Verdict(_outcome(change), count, change, last=_last_height(change), undone=undone)
+        known = count - _new(change)
+        return Verdict(_outcome(change), count, change, last=_last_height(change), undone=undone, known=known)
 
     def write(self, verdict: Verdict, *, now: int, sync: bool) -> None:
         """Stores a planned change in one batch."""
@@ -227,6 +229,20 @@ def _outcome(change: Change) -> Outcome:
             return Outcome.FORK
         case Duplicate() | Rejected():
             return Outcome.DUPLICATE
+
+
+def _new(change: Effective | Duplicate) -> int:
+    """How many headers it brings that are on no branch yet."""
+    match change:
+        case Accepted(commit):
+            return len(commit.headers) // HEADER_SIZE
+        case Reorganization(commit, fork_height, before=before):
+            path = commit.headers
+        case ExtendedFork(_, branch, before):
+            fork_height, path = branch.fork_height, branch.headers
+        case Duplicate():
+            return 0
+    return len(path) // HEADER_SIZE - longest_shared(before.branches, fork_height, path)[1]
 
 
 def _last_height(change: Accepted | ExtendedFork | Reorganization | Duplicate) -> Height:

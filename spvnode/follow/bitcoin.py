@@ -88,6 +88,7 @@ class BitcoinFollower(Follower):
             source,
             lambda: self.headers,
             minimum=lambda: self.wire is not None and self.wire.chosen,
+            chosen=self._dialed,
             tell=self.post,
             clock=clock,
         )
@@ -121,6 +122,10 @@ class BitcoinFollower(Follower):
             clock=clock,
             bans=bans,
         )
+
+    def _dialed(self, peer: str) -> bool:
+        """Whether we chose this peer of the mesh, or the operator did."""
+        return any(one.id == peer and (one.static or not one.inbound) for one in self._mesh_peers() or ())
 
     @property
     def on_demand(self) -> OnDemand | None:

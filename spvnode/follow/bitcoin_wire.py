@@ -15,8 +15,9 @@ from p2p.bans import BanList
 from p2p.bitcoin.addrman import AddrMan
 from p2p.bitcoin.anchors import MAX_ANCHORS
 from p2p.bitcoin.dialing import PREFIX, SocksDial, TcpDial
-from p2p.bitcoin.net import BitcoinNet, NetParams
+from p2p.bitcoin.net import BitcoinNet
 from p2p.bitcoin.netaddr import NetAddressError
+from p2p.bitcoin.options import NetParams, Options
 from p2p.bitcoin.peer import PeerInfo
 from p2p.bitcoin.peers import OUTBOUND
 from p2p.bitcoin.seeds import SEEDS, Seeds
@@ -60,8 +61,8 @@ class Followed(Protocol):
 
 
 class Served:
-    """``p2p.bitcoin.net.Provider``: committed headers. Nothing while our chain has too little work to be believed (as
-    Core): who asks us would take us for a liar."""
+    """``p2p.bitcoin.provider.Provider``: committed headers. Nothing while our chain has too little work to be believed
+    (as Core): who asks us would take us for a liar."""
 
     def __init__(self, owner: Followed) -> None:
         self._owner = owner
@@ -124,6 +125,7 @@ class BitcoinWire:
         self.net: BitcoinNet | None = None
         """None while it is not up."""
         self._pump: Pump | None = None
+        self._demand: tuple[HeaderChain, OnDemand] | None = None
         self.source = WireSource(owner.params, lambda: self.net, lambda: owner.headers, checkpoint=checkpoint)
 
     def beside(self, others: Source) -> Source:
@@ -137,7 +139,10 @@ class BitcoinWire:
 
     def on_demand(self, chain: HeaderChain) -> OnDemand:
         """Where blocks and filters of ``chain`` come from."""
-        return OnDemand(WirePeers(self._owner.params.name, lambda: self.net), chain, self._owner.params.name)
+        if self._demand is None or self._demand[0] is not chain:  # one for all who ask: it bounds what is fetched
+            name = self._owner.params.name
+            self._demand = chain, OnDemand(WirePeers(name, lambda: self.net), chain, name)
+        return self._demand[1]
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -168,18 +173,20 @@ class BitcoinWire:
             Served(self._owner),
             book=book,
             scores=ScoreBoard(self._path(DISCOURAGED_NAME)),
-            connect=self._connect,
-            proxy=self._proxy,
-            listen=self._listen,
-            seeds=seeds if self._dns_seeds else Seeds(fixed=seeds.fixed),
-            outbound=self._max_peers,
-            anchors=MAX_ANCHORS if self._max_peers else 0,
-            anchor_path=self._path(ANCHORS_NAME),
-            agent=f"/spvnode:{VERSION}/",
-            services=self._services,
-            bans=self._bans,
-            wall=self._clock,
-            rng=rng,
+            options=Options(
+                connect=self._connect,
+                proxy=self._proxy,
+                listen=self._listen,
+                seeds=seeds if self._dns_seeds else Seeds(fixed=seeds.fixed),
+                outbound=self._max_peers,
+                anchors=MAX_ANCHORS if self._max_peers else 0,
+                anchor_path=self._path(ANCHORS_NAME),
+                agent=f"/spvnode:{VERSION}/",
+                services=self._services,
+                bans=self._bans,
+                wall=self._clock,
+                rng=rng,
+            ),
         )
 
     def _path(self, name: str) -> Path | None:
@@ -234,7 +241,7 @@ def peer_of(peer: PeerInfo) -> dict[str, Any]:
         "connection_type": str(peer.kind),
         "conntime": int(peer.since),
         "timeoffset": peer.clock_offset,
-        "pingtime": peer.ping_s,
+        **({} if peer.ping_s is None else {"pingtime": peer.ping_s}),  # Core leaves it out, too
         "startingheight": peer.start_height,
         "synced_headers": peer.height,
         "last_useful": None if peer.last_useful is None else int(peer.last_useful),

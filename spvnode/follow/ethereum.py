@@ -282,7 +282,8 @@ class EthereumFollower(Follower):
     def peers(self) -> Sequence[Mapping[str, Any]]:
         """See ``Follower``."""
         beacon = [peer_of(self.params, peer) for peer in (self.net.peers() if self.net is not None else ())]
-        return [{"id": i, **peer} for i, peer in enumerate(beacon + [rest_peer_of(one) for one in self.rest.info()])]
+        apis = [rest_peer_of(one) for one in self.rest.info() if one["up"]]
+        return [{"id": i, **peer} for i, peer in enumerate(beacon + apis)]
 
     def details(self) -> Mapping[str, Any]:
         """See ``Follower``."""
@@ -292,6 +293,7 @@ class EthereumFollower(Follower):
             "discovered": self._wire.discovered,
             "enr": self._wire.enr,
             "trust": self.why,
+            "apis": self.rest.info(),
             "warnings": list(self.warnings()),
         }
 
@@ -357,9 +359,15 @@ class EthereumFollower(Follower):
     async def _watch_horizon(self) -> None:
         """Reminds the operator."""
         while True:
-            for warning in self.warnings():
-                log.warning("fork horizon", network=self.network, what=warning)
+            self.remind()
             await trio.sleep(REMIND)
+
+    def remind(self) -> None:
+        """Logs the warnings that hold, each kind under its name."""
+        for warning in self._horizon_warning():
+            log.warning("fork horizon", network=self.network, what=warning)
+        for warning in self._absence_warning():
+            log.warning("weak subjectivity", network=self.network, what=warning)
 
     def _age(self, slot: Slot) -> str:
         return span(self.clock() - self.params.start_of(slot))

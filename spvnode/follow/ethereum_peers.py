@@ -40,7 +40,7 @@ def peer_of(network: Network, peer: BeaconPeerInfo) -> dict[str, Any]:
 
 
 def rest_peer_of(info: Mapping[str, Any]) -> dict[str, Any]:
-    """A Beacon API endpoint."""
+    """A Beacon API endpoint that answers; ``RestSource.info`` tells of the others as well."""
     return {
         "peer_id": info["peer"],
         "addr": str(info["peer"]).removeprefix("rest:"),

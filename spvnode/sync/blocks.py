@@ -17,6 +17,7 @@ import trio
 from p2p.faults import FaultReason, RemoteFault
 from spvnode.bitcoin.block import Block, BlockError, BlockFault, read_block
 from spvnode.bitcoin.header import header_hash
+from spvnode.errors import WANT_BLOCK_PEERS
 from spvnode.types import Hash32, hash_hex
 
 ASK_SECONDS: Final = 20.0
@@ -73,7 +74,7 @@ class Unfetched:
         if self.says:
             return self.says
         if not self.faults:
-            return "no peer that serves it is connected, or none answered in time"
+            return f"no peer that serves it is connected now, or none answered in time: {WANT_BLOCK_PEERS}"
         return "asked in vain: " + ", ".join(f"{fault.peer} ({fault.reason})" for fault in self.faults)
 
 

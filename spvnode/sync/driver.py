@@ -56,7 +56,7 @@ class Driver:
         )
         self.rate = Rate()
         self.committed = 0
-        """Items stored since the start, by whatever door."""
+        """Items stored since the start that we had not, by whatever door."""
         self.last_useful: float | None = None
         """Clock time of the last peer event that told us something: a claim, or items."""
         self._source = source
@@ -244,7 +244,7 @@ class Driver:
                     await trio.to_thread.run_sync(lambda: self.chain.write(verdict, now=now, sync=sync))
                 self.chain.apply(verdict)
         self.rate.add(trio.current_time(), verdict.items)
-        self.committed += verdict.items
+        self.committed += verdict.items - verdict.known
 
     async def _finish(self, effect: fx.Finish) -> None:
         try:

@@ -40,7 +40,7 @@ MAX_DISPUTES: Final = MAX_ASKED
 """Disputes settled for one filter. Each leaves at least one peer out, so peers cannot make more."""
 
 _MOVED = "the chain was reorganized meanwhile; ask again"
-_UNSETTLED = "peers disagree about filters, and the block at which they part does not settle it"
+UNSETTLED = "peers disagree about filters, and the block at which they part does not settle it"
 
 T = TypeVar("T")
 log = structlog.get_logger("sync")
@@ -150,7 +150,7 @@ class _Search:
         """The parting is below, and nobody can be left out for it. The greatest group's header, if all name one
         filter."""
         if len({one.hash_at(0) for one in said.values()}) > 1:
-            return Unfetched(tuple(self.faults), _UNSETTLED)
+            return Unfetched(tuple(self.faults), UNSETTLED)
         (_, most), *others = group(claims)
         reply = await self._get(height, {peer: said[peer] for peer in most})
         if isinstance(reply, Unfetched):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from spvnode.errors import Unavailable
+from spvnode.errors import Unavailable, Undecided
 from spvnode.sync.blocks import BlockFetcher, BlockPeers, Unfetched
-from spvnode.sync.filters import FilterFetcher, FilterPeers, Headers
+from spvnode.sync.filters import UNSETTLED, FilterFetcher, FilterPeers, Headers
 from spvnode.types import Hash32, Height, hash_hex
 from spvnode.view import BlockFilter
 
@@ -41,13 +41,13 @@ class OnDemand:
         return reply.raw
 
     async def filter(self, block_hash: Hash32) -> BlockFilter:
-        """The basic filter of a main-chain block."""
+        """The basic filter of a main-chain block; Undecided where peers differ and the block does not settle it."""
         height = self._chain.height_of(block_hash)
         if height is None:
             raise Unavailable(f"{hash_hex(block_hash)} is not on the main chain, and peers serve no other filters")
         reply = await self._filters.fetch(height)
         if isinstance(reply, Unfetched):
-            raise Unavailable(str(reply))
+            raise Undecided(str(reply)) if reply.says == UNSETTLED else Unavailable(str(reply))
         return BlockFilter(reply.filter, reply.header, reply.vouched_by, reply.disbelieved, reply.disputed_by)
 
     def _header(self, block_hash: Hash32) -> bytes:

@@ -13,9 +13,9 @@ import trio
 from p2p.bitcoin.messages import MAX_HEADERS
 from p2p.faults import FaultReason, RemoteFault
 from spvnode.bitcoin.chain import HeaderChain
+from spvnode.bitcoin.first_look import Doubtful, Enough, Unconnected, first_look
 from spvnode.bitcoin.header import header_hash
 from spvnode.bitcoin.params import ChainParams
-from spvnode.bitcoin.presync import Doubtful, Enough, Unconnected, first_look
 from spvnode.sync.source import Items
 from spvnode.sync.supply import Supply
 from spvnode.types import HEADER_SIZE, Hash32, Height, Work

@@ -15,9 +15,9 @@ from p2p.bitcoin.net import BitcoinNet
 from p2p.bitcoin.questions import MAX_ANNOUNCED
 from p2p.faults import FaultReason, RemoteFault, gone
 from spvnode.bitcoin.chain import HeaderChain
+from spvnode.bitcoin.first_look import Doubtful
 from spvnode.bitcoin.header import header_hash
 from spvnode.bitcoin.params import ChainParams
-from spvnode.bitcoin.presync import Doubtful
 from spvnode.following import Tip
 from spvnode.sync.proving import FULL, NO_STOP, Known, Place, Proving
 from spvnode.sync.source import Items
@@ -163,7 +163,8 @@ class WireSource(Proving):
             if isinstance(reply, RemoteFault):
                 await self.report(reply)
                 break
-            if reply and reply[PREV_HASH] != last:  # it is on another branch now
+            if reply and reply[PREV_HASH] != last:  # it is on another branch now: what it has said was of the old one
+                known.start_height = 0
                 known.again.set()
                 reply = b""
             run += reply

@@ -55,7 +55,7 @@ class WirePeers:
             fits = isinstance(message, m.CFCheckpt) and (message.filter_type, message.stop_hash) == (BASIC, stop)
             return message.filter_headers if fits and isinstance(message, m.CFCheckpt) else None
 
-        return await self._ask(peer, m.GetCFCheckpt(BASIC, stop), take)
+        return await self._ask(peer, m.GetCFCheckpt(BASIC, stop), take, large=True)
 
     async def ask_filter_hashes(self, peer: str, start: Height, stop: Hash32) -> FilterHashes | RemoteFault:
         """See ``FilterPeers``."""
@@ -74,7 +74,7 @@ class WirePeers:
             fits = isinstance(message, m.CFilter) and (message.filter_type, message.block_hash) == (BASIC, block_hash)
             return message.filter if fits and isinstance(message, m.CFilter) else None
 
-        return await self._ask(peer, m.GetCFilters(BASIC, height, block_hash), take)
+        return await self._ask(peer, m.GetCFilters(BASIC, height, block_hash), take, large=True)
 
     async def report(self, fault: RemoteFault) -> None:
         """See ``BlockPeers``."""

@@ -15,12 +15,11 @@ import structlog
 import trio
 
 from p2p.faults import FaultReason, RemoteFault
+from spvnode.bitcoin.first_look import Doubtful, Enough
 from spvnode.bitcoin.header import header_hash
 from spvnode.bitcoin.presync import (
     SALT_SIZE,
     Continue,
-    Doubtful,
-    Enough,
     LowWork,
     Presync,
     Proven,
@@ -29,7 +28,7 @@ from spvnode.bitcoin.presync import (
 )
 from spvnode.following import Blame
 from spvnode.sync.proving import FULL, Known, Proving
-from spvnode.sync.supply import Supply
+from spvnode.sync.supply import Shelf, Supply
 from spvnode.types import HEADER_SIZE, Height
 
 MAX_PROVING = 16
@@ -48,8 +47,11 @@ BRISK = 1_000.0
 JOIN_SLOW_S = 10.0
 JOIN_BRISK_S = 60.0
 """Seconds until one more joins in, where none of the running ones is brisk, and where one is."""
-LOW_WORK_REST_S = 3_600.0
-"""A peer whose chain has too little work is not looked at again so soon: it is syncing itself, or a liar."""
+REST_S = 3_600.0
+"""A peer whose chain has too little work, or is too long for our clock, is not looked at again so soon: it is syncing
+itself, or a liar, or we are wrong."""
+PIECE = FULL // HEADER_SIZE
+"""Headers that go from a presync into its supply at once, as many as a message has."""
 FLOOD_HEADERS = 20_000
 """A chain of too little work that is longer than this is counted as a fault, of the mildest kind: a node that is itself
 syncing serves no headers (Core), or fewer."""
@@ -87,6 +89,7 @@ class Prover:
         self._running: dict[str, _Running] = {}
         self._some = trio.Event()
         self._looked = float("-inf")
+        self._shelf = Shelf(lambda: source.nbytes)
         self.low_work = 0
         """Chains of too little work met so far."""
 
@@ -160,6 +163,7 @@ class Prover:
         for one in self._running.values():
             one.brisk = one.headers - one.seen >= BRISK * LOOK_S
             one.seen = one.headers
+        self._clear()
 
     async def _prove(self, known: Known, doubt: Doubtful) -> None:
         running = self._running[known.peer]
@@ -189,14 +193,14 @@ class Prover:
             if isinstance(headers, RemoteFault):
                 return headers
             running.headers += len(headers) // HEADER_SIZE
-            step = presync.take(headers, full)
+            step = presync.take(headers, full, keep=True)
             match step:
                 case LowWork():
                     return self._low(known, running, step)
                 case Refused():
                     return self._refused(known, step)
                 case Release():
-                    if not await self._release(known, step):
+                    if not await self._hand_on(known, presync, step):
                         return None
                 case Proven():
                     log.info("presync proven", peer=known.peer, height=step.height)
@@ -217,11 +221,19 @@ class Prover:
             return await self._source.ask(known.peer, place)  # type: ignore[arg-type]  # hashes, both
         return self._source.fault(known.peer, FaultReason.TIMEOUT, f"no headers for a presync in {REPLY_S:g} s")
 
-    async def _release(self, known: Known, step: Release) -> bool:
-        """Hands on what was released; False when that was all, or is wanted no more."""
+    async def _hand_on(self, known: Known, presync: Presync, step: Release) -> bool:
+        """Hands on what was released, and once the work is shown what is still held, as there is room; False when that
+        was all, or is wanted no more."""
+        if known.supply is None:
+            known.supply = Supply(step.start, self._shelf)
         supply = known.supply
-        if supply is None:
-            supply = known.supply = Supply(step.start)
+        while await self._release(known, supply, step):
+            if not presync.whole:
+                return True
+            step = presync.rest(PIECE)
+        return False
+
+    async def _release(self, known: Known, supply: Supply, step: Release) -> bool:
         supply.put(step.headers)
         if step.done:
             supply.finish(whole=True)
@@ -233,9 +245,19 @@ class Prover:
                 return False
         return not step.done and known.supply is supply
 
+    def _clear(self) -> None:
+        """Takes away what nobody fetches any more: others were faster."""
+        for known in self._source.peers.values():
+            supply = known.supply
+            done = supply is not None and supply.done and not supply.awaited
+            if supply is not None and done and self._source.height_of(header_hash(supply.last)) is not None:
+                known.supply = None
+                known.again.set()
+                self._shelf.tell()
+
     def _low(self, known: Known, running: _Running, step: LowWork) -> RemoteFault | None:
         self.low_work += 1
-        known.proven_after = trio.current_time() + LOW_WORK_REST_S
+        known.proven_after = trio.current_time() + REST_S
         log.info("chain of low work left", peer=known.peer, height=step.height, work=hex(step.work))
         if running.headers < FLOOD_HEADERS:
             return None
@@ -247,5 +269,7 @@ class Prover:
         if step.blame is Blame.UNLINKED:
             known.again.set()
             return self._source.fault(known.peer, FaultReason.UNLINKED, evidence)
-        reason = FaultReason.INVALID_HEADER if step.blame is Blame.SENDER else FaultReason.TIME_TOO_NEW
+        reason = FaultReason.INVALID_HEADER
+        if step.blame is Blame.CLOCK:  # not again and again: it adds up, and may be our doing
+            reason, known.proven_after = FaultReason.TIME_TOO_NEW, trio.current_time() + REST_S
         return self._source.fault(known.peer, reason, evidence)

@@ -8,18 +8,19 @@ false one ends here.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import structlog
 import trio
 
 from merkle.hashing import sha256d_headers
 from p2p.bitcoin.events import Announced, Inv, PeerDown, PeerUp, Silent
+from p2p.bitcoin.messages import MAX_LOCATOR
 from p2p.bitcoin.net import BitcoinNet
 from p2p.faults import FaultReason, RemoteFault
 from spvnode.bitcoin.chain import HeaderChain
+from spvnode.bitcoin.first_look import Doubtful
 from spvnode.bitcoin.header import header_hash
-from spvnode.bitcoin.presync import Doubtful
 from spvnode.following import Tip
 from spvnode.sync import events as ev
 from spvnode.sync.mesh import FAREWELL, Listener
@@ -36,6 +37,9 @@ MIN_PAUSE_S = 1.0
 """Between two such questions to one peer, whatever it announces."""
 FAR = 2_000
 """A peer so many blocks ahead is being synchronised from: its new blocks are no reason to ask it."""
+MAX_ASKED = 4
+"""Questions in a row for where a peer's chain leaves ours, each of which brings us a hundred times as close; a liar has
+us ask no more."""
 MAX_VAIN = 10
 """Announcements in a row, of one peer, of which nothing came; then it is a fault."""
 UNKNOWN = Hash32(bytes(32))
@@ -119,9 +123,7 @@ class Pump:
             return
         hashes, promised = chain.locator()[1:] or chain.locator(), known.promised
         known.promised = None
-        reply: bytes | RemoteFault = self._source.fault(known.peer, FaultReason.TIMEOUT, f"no headers in {ASK_S:g} s")
-        with trio.move_on_after(ASK_S):
-            reply = await self._source.ask(known.peer, hashes)
+        reply = await self._ask(known, chain, hashes)
         if isinstance(reply, RemoteFault):
             await self._source.report(reply)
             return
@@ -131,6 +133,23 @@ class Pump:
             await self._kept(known, promised, reply)
         if reply:
             await self._take(known, chain, reply, hashes[0])
+
+    async def _ask(self, known: Known, chain: HeaderChain, hashes: Sequence[Hash32]) -> bytes | RemoteFault:
+        """What it has after the last block that it has in common with us. A locator's places are far apart down there:
+        where a whole message is ours, it is asked again, with places from its end up to our tip."""
+        for _ in range(MAX_ASKED):
+            reply: bytes | RemoteFault
+            reply = self._source.fault(known.peer, FaultReason.TIMEOUT, f"no headers in {ASK_S:g} s")
+            with trio.move_on_after(ASK_S):
+                reply = await self._source.ask(known.peer, hashes)
+            if isinstance(reply, RemoteFault) or len(reply) < FULL or reply[PREV_HASH] == hashes[0]:
+                break
+            end, top = chain.height_of(header_hash(reply[-HEADER_SIZE:])), chain.tip_height - 1
+            if end is None or end >= top:
+                break
+            step = -(-(top - end) // (MAX_LOCATOR - 1))
+            hashes = [chain.block_hash(Height(height)) for height in [*range(top, end, -step), end]]
+        return reply
 
     async def _kept(self, known: Known, promised: Hash32, reply: bytes) -> None:
         """Has it shown what it announced? A reorganization explains that it has not, once."""
@@ -166,8 +185,8 @@ class Pump:
             return  # a chain that ends with less work than is needed is nobody's fault, and no news
         known.vain = 0
         self._source.shown(known, end, last, news=True)
-        if full:
-            await self._claim(known, max(known.start_height, end + 1))
+        if full:  # a branch that may go on, and is to be fetched even if so much of it ends below our tip
+            await self._claim(known, max(known.start_height, end + 1, chain.tip_height + 1))
         else:
             await self._listener.post(ev.Pushed(known.peer, Height(before + 1), headers))
             await self._claim(known, end, last)

@@ -20,14 +20,15 @@ from mine import mine, mine_run, regtest_chain
 from p2p.bitcoin import messages as m
 from p2p.bitcoin.buckets import BUCKET_SIZE, NEW_BUCKETS_PER_SOURCE, TRIED_BUCKETS_PER_GROUP
 from p2p.bitcoin.connect import MAX_READ
+from p2p.bitcoin.payloads import MAX_UNASKED
 from p2p.bitcoin.session import BUSY_OUTBOX
 from p2p.bitcoin.v2 import V1Transport
 from p2p.faults import FaultReason, RemoteFault
 from p2p.score import Judgement
 from spvnode.bitcoin.stored import RUN_ITEMS
-from spvnode.sync.supply import MAX_SUPPLY
+from spvnode.sync.supply import MAX_SUPPLIES, MAX_SUPPLY
 from spvnode.sync.window import MAX_WINDOW
-from spvnode.sync.wire_proof import MAX_PROVING
+from spvnode.sync.wire_proof import MAX_PROVING, PIECE
 from spvnode.types import HEADER_SIZE, Height
 
 PEERS = 8
@@ -41,12 +42,11 @@ PATIENCE = 7_200.0
 
 HELD_PRESYNC = 800_000
 """Bytes of one peer's, the promise."""
-HELD_SUPPLY = (MAX_SUPPLY + 18_000) * HEADER_SIZE
-"""Of one peer's: full, and then the last release on top."""
+HELD_SUPPLIES = MAX_SUPPLIES + (MAX_SUPPLY + PEERS * PIECE) * HEADER_SIZE
+"""Of all peers: the shelf, the one that a fetch waits for, and a release of each on top."""
 HELD_WINDOW = MAX_WINDOW * RUN_ITEMS * HEADER_SIZE
-HELD_SESSION = m.MAX_INVENTORY * m.INVENTORY_SIZE + MAX_READ + BUSY_OUTBOX + m.MAX_HEADERS * 81
-"""Of one peer: the greatest message in the making, which is an ``inv`` of 50,000 rows (blocks are skipped unless asked
-for), and what waits to be sent."""
+HELD_SESSION = MAX_UNASKED + MAX_READ + BUSY_OUTBOX + m.MAX_HEADERS * 81
+"""Of one peer: the greatest message in the making that nobody has asked for, and what waits to be sent."""
 HELD_BOOK = (NEW_BUCKETS_PER_SOURCE + TRIED_BUCKETS_PER_GROUP) * BUCKET_SIZE * PEERS
 """Addresses: eight sources fill so many places of the book."""
 BOOK_ENTRY = 400
@@ -297,10 +297,10 @@ def held(made: Node) -> int:
 
 
 def most_held() -> int:
-    """The bound of ``held``, by the parts of which it is made. As many supplies as presyncs: none outlives the turn of
-    its peer but to be emptied."""
+    """The bound of ``held``, by the parts of which it is made."""
     proving = min(MAX_PROVING, PEERS)
-    return proving * (HELD_PRESYNC + HELD_SUPPLY) + HELD_WINDOW + PEERS * HELD_SESSION + HELD_BOOK * BOOK_ENTRY
+    held_peers = proving * HELD_PRESYNC + PEERS * HELD_SESSION
+    return held_peers + HELD_SUPPLIES + HELD_WINDOW + HELD_BOOK * BOOK_ENTRY
 
 
 def trial(kind: Kind | None, liars: int) -> Result:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from btc_kinds import AFTERWARDS, BELIEVED, KINDS, LENGTH, PEERS, Result, most_held, trial
 from btc_lines import LONG_WAY, QUICK, one_order
+from btc_named import lines as lines_of_tests
 from btc_sync import one_clock
 
 __all__ = ["one_clock", "one_order"]
@@ -95,6 +96,8 @@ def page() -> str:
         f"| kind | what it does | stored | late, {HALF} of 8 | late, {ALL_BUT_ONE} of 8 | held | charged |",
         "|---|---|---|---|---|---|---|",
         *rows,
+        "",
+        *lines_of_tests(),
     ]
     return "\n".join(lines) + "\n"
 
@@ -102,5 +105,7 @@ def page() -> str:
 def test_the_page_has_every_kind() -> None:
     if SOAK:
         PAGE.write_text(page())
-    rows = [line.split("|")[1].strip() for line in PAGE.read_text().splitlines() if line.startswith("| ")]
+    figures, _, named = PAGE.read_text().partition("## ")
+    rows = [line.split("|")[1].strip() for line in figures.splitlines() if line.startswith("| ")]
     assert rows == ["kind", *KINDS]
+    assert ("## " + named).splitlines() == lines_of_tests()

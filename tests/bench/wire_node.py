@@ -13,7 +13,8 @@ from pathlib import Path
 import trio
 
 from p2p.bitcoin.addrman import AddrMan
-from p2p.bitcoin.net import BitcoinNet, NetParams
+from p2p.bitcoin.net import BitcoinNet
+from p2p.bitcoin.options import NetParams, Options
 from p2p.score import ScoreBoard
 from spvnode.bitcoin.chain import HeaderChain
 from spvnode.bitcoin.params import REGTEST, ChainParams
@@ -61,9 +62,7 @@ class Node:
             Served(self),
             book=AddrMan(rng=random.Random(1)),
             scores=ScoreBoard(),
-            connect=[f"127.0.0.1:{port}"],
-            outbound=0,
-            anchors=0,
+            options=Options(connect=[f"127.0.0.1:{port}"], outbound=0, anchors=0),
         )
         self.net = net
         async with trio.open_nursery() as nursery:

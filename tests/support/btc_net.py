@@ -8,10 +8,14 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import trio
-from btc_peers import MAGIC, Street
+import trio.testing
+from btc_peers import MAGIC, Remote, Street
 
+from p2p.bitcoin import messages as m
 from p2p.bitcoin.addrman import AddrMan
-from p2p.bitcoin.net import BitcoinNet, NetParams
+from p2p.bitcoin.net import BitcoinNet
+from p2p.bitcoin.options import NetParams, Options
+from p2p.bitcoin.v2 import V1Transport
 from p2p.score import ScoreBoard
 
 PARAMS = NetParams("regtest", MAGIC, 18_444)
@@ -39,6 +43,17 @@ class Nothing:
         return b""
 
 
+class Chained(Nothing):
+    """Serves ``chain`` from its beginning, whatever is asked for."""
+
+    def __init__(self, chain: bytes) -> None:
+        self.chain = chain
+        self.tip = len(chain) // 80
+
+    def headers_after(self, locator: Sequence[bytes], stop: bytes, count: int) -> bytes:
+        return self.chain[: count * 80]
+
+
 def new_book(**more: Any) -> AddrMan:
     return AddrMan(rng=random.Random(1), **more)
 
@@ -46,10 +61,9 @@ def new_book(**more: Any) -> AddrMan:
 @asynccontextmanager
 async def wire(street: Street, **settings: Any) -> AsyncIterator[BitcoinNet]:
     """Running; only configured peers unless told otherwise."""
+    provider, book = settings.pop("provider", None) or Nothing(), settings.pop("book", None)
+    scores = settings.pop("scores", None)
     given: dict[str, Any] = {
-        "provider": Nothing(),
-        "book": new_book(),
-        "scores": ScoreBoard(),
         "outbound": 0,
         "anchors": 0,
         "dial": street,
@@ -58,7 +72,13 @@ async def wire(street: Street, **settings: Any) -> AsyncIterator[BitcoinNet]:
         "offload": in_place,
     }
     given.update(settings)
-    net = BitcoinNet(PARAMS, **given)
+    net = BitcoinNet(
+        PARAMS,
+        provider,
+        book=new_book() if book is None else book,
+        scores=ScoreBoard() if scores is None else scores,
+        options=Options(**given),
+    )
     async with trio.open_nursery() as nursery:
         await nursery.start(street.run)
         await nursery.start(net.run)
@@ -71,3 +91,15 @@ async def until(condition: Callable[[], object], seconds: float = 600.0, step: f
     with trio.fail_after(seconds):
         while not condition():  # noqa: ASYNC110 - of any state there is
             await trio.sleep(step)
+
+
+async def dial_in(net: BitcoinNet, nursery: trio.Nursery, host: str, port: int) -> Remote:
+    """Somebody dials us, by v1."""
+    ours, theirs = trio.testing.memory_stream_pair()
+    nursery.start_soon(net.accept, theirs, host, port)
+    remote = Remote(ours, V1Transport(MAGIC))
+    await remote.send(remote.version())
+    await remote.wait_for(m.Version)
+    await remote.wait_for(m.Verack)
+    await remote.send(m.Verack())
+    return remote

@@ -119,6 +119,7 @@ async def node(
                 mesh,
                 lambda: chain.headers,
                 minimum=lambda: any(not known.inbound for known in source.peers.values()),
+                chosen=lambda peer: peer.startswith("chosen"),
                 tell=lambda event: made.post(event),
                 clock=wall,
             )

@@ -4,21 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from spvnode.bitcoin.changes import ExtendedFork, Rejected, Reorganization
+from spvnode.bitcoin.first_look import ANTI_DOS_BLOCKS, Doubtful, Enough, Unconnected, anti_dos_threshold, first_look
 from spvnode.bitcoin.header import HEADER_STRUCT, Header, header_hash
 from spvnode.bitcoin.params import REGTEST
-from spvnode.bitcoin.presync import (
-    ANTI_DOS_BLOCKS,
-    Doubtful,
-    Enough,
-    Presync,
-    Proven,
-    Refused,
-    Release,
-    Unconnected,
-    anti_dos_threshold,
-    first_look,
-)
+from spvnode.bitcoin.presync import Presync, Proven, Refused, Release
 from spvnode.bitcoin.rules import Reason
 from spvnode.bitcoin.start import Checkpoint
 from spvnode.types import Hash32, Height, Work
@@ -88,6 +80,18 @@ def test_where_a_fork_begins_to_be_doubtful() -> None:
     assert isinstance(first_look(chain, fork(deepest - 1, 1, 3)), Doubtful)
     assert isinstance(first_look(chain, fork(deepest - 1, 2, 3)), Enough)
     assert isinstance(first_look(chain, fork(deepest - 1_999, 2_000, 3)), Enough)
+
+
+@pytest.mark.parametrize("below", [0, 1, 7, 1_500])
+def test_what_is_proven_is_the_chain_from_where_it_leaves_ours(below: int) -> None:
+    """An answer begins at any place that we have in common; what it is held against counts from the fork."""
+    chain, store = open_chain(REGTEST)
+    offer(chain, store, HEADERS)
+    side = fork(500, 300, 4)
+    look = first_look(chain, HEADERS[(500 - below) * 80 : 500 * 80] + side)
+    assert isinstance(look, Doubtful)
+    assert (look.start.height, look.headers) == (501, side)
+    assert look.start == chain.context_after(header_hash(HEADERS[499 * 80 : 500 * 80]))
 
 
 def test_what_we_have_is_not_doubted() -> None:

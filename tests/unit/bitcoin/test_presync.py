@@ -27,7 +27,7 @@ from spvnode.bitcoin.presync import (
     Release,
     max_commitments,
 )
-from spvnode.bitcoin.rules import Reason
+from spvnode.bitcoin.rules import MAX_FUTURE_BLOCK_TIME, Reason
 from spvnode.bitcoin.start import Checkpoint, genesis_of, start_context
 from spvnode.bitcoin.work import bits_of
 from spvnode.following import Blame
@@ -260,8 +260,50 @@ def test_no_more_bits_than_time_allows() -> None:
     headers = easy_chain(bound * 615 + 700)
     out = drive(presync(EASY, START, 10**9, now=now), headers, b"")
     assert isinstance(out.last, Refused)
-    assert (out.last.reason, out.last.blame) == (PresyncReason.TOO_LONG, Blame.SENDER)
+    assert (out.last.reason, out.last.blame) == (PresyncReason.TOO_LONG, Blame.CLOCK)
     assert out.last.detail == f"height {(bound + 1) * 615}, limit 80 bits"
+
+
+@pytest.mark.parametrize(("now", "refused"), [(-1, False), (0, True), (600, True), (2_000, True), (4_000, False)])
+def test_a_chain_that_our_clock_does_not_believe_may_be_the_clock_s_fault(now: int, refused: bool) -> None:
+    """A machine without a battery clock wakes up at the time of what it has: an honest chain is longer than its clock
+    allows. Whatever is refused so ends in the future, as that clock has it."""
+    headers = easy_chain(60_000)
+    last = drive(presync(EASY, START, 10**9, now=GENESIS_TIME + now), headers, b"").last
+    assert isinstance(last, Refused if refused else LowWork)
+    if isinstance(last, Refused):
+        assert (last.reason, last.blame) == (PresyncReason.TOO_LONG, Blame.CLOCK)
+        assert int.from_bytes(headers[-12:-8], "little") > GENESIS_TIME + now + MAX_FUTURE_BLOCK_TIME
+
+
+@pytest.mark.parametrize("size", [1, 7, 40, 100, 500])
+@pytest.mark.parametrize("piece", [1, 3, 50, 10_000])
+def test_what_is_kept_comes_piece_by_piece_and_is_the_same(size: int, piece: int) -> None:
+    """Less is held meanwhile than it would be as headers."""
+    whole, pieces = presync(SMALL, START, 301), presync(SMALL, START, 301)
+    expected = drive(whole, SHORT, SHORT, repeat(size)).released
+    got, at, asked = bytearray(), 0, 1
+    while not pieces.over:
+        message = SHORT[at * 80 : (at + size) * 80]
+        at += size
+        step = pieces.take(message, full=True, keep=True)
+        if isinstance(step, Proven):
+            at = 0
+        elif isinstance(step, Release):
+            got += step.headers
+            while pieces.whole and not pieces.over:
+                assert step.start + len(step.headers) // 80 == START.height + len(got) // 80
+                with pytest.raises(RuntimeError, match="over"):
+                    pieces.take(message, full=True)
+                step = pieces.rest(piece)
+                assert 0 < len(step.headers) <= piece * 80
+                got += step.headers
+                asked += 1
+            assert step.done == pieces.over
+    assert bytes(got) == expected
+    assert pieces.nbytes < 200, "what was held is freed"
+    with pytest.raises(RuntimeError, match="nothing"):
+        pieces.rest(1)
 
 
 def test_the_numbers_are_cores() -> None:

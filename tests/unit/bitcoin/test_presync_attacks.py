@@ -19,6 +19,7 @@ from spvnode.bitcoin.presync import MAX_COMMITMENTS, Continue, LowWork, Presync,
 from spvnode.bitcoin.redownload import Commitments, RedownloadBuffer
 from spvnode.bitcoin.start import genesis_of, start_context
 from spvnode.bitcoin.work import bits_of
+from spvnode.following import Blame
 from spvnode.types import HEADER_SIZE, Height
 from tests.support.easy_chain import EASY, START, easy_chain, easy_fork, easy_run, easy_runs
 from tests.support.mine import mine
@@ -170,7 +171,7 @@ def test_one_bit_more_than_is_ever_kept() -> None:
     for message in easy_runs(MAX_COMMITMENTS + 1):
         step = sync.take(message, full=True)
     assert isinstance(step, Refused)
-    assert step.reason is PresyncReason.TOO_LONG
+    assert (step.reason, step.blame) == (PresyncReason.TOO_LONG, Blame.SENDER)
     assert sync.nbytes < 200
 
 

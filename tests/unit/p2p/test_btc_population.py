@@ -21,7 +21,7 @@ from p2p.bitcoin.events import Silent
 from p2p.bitcoin.lagging import Lag, Step
 from p2p.bitcoin.netaddr import NetAddressError, parse_endpoint
 from p2p.bitcoin.peer import Kind
-from p2p.bitcoin.peers import TEND_S
+from p2p.bitcoin.peers import FILTER_PEERS, TEND_S
 from p2p.bitcoin.seeds import Seeds
 from p2p.port import DialFailed
 
@@ -83,6 +83,69 @@ def test_feelers_go_on_while_all_slots_are_taken_and_do_not_stay() -> None:
         async with wire(street, book=book, outbound=2) as net:
             await until(lambda: book.tried == len(homes), 4 * 3_600)
             assert sum(peer.kind is Kind.OUTBOUND for peer in net.peers()) <= 3
+
+    run(main)
+
+
+# Who serves filters.
+
+
+FILTERS = int(m.Services.NETWORK | m.Services.WITNESS | m.Services.COMPACT_FILTERS)
+
+
+def test_two_that_serve_filters_are_among_them_where_the_book_knows_any() -> None:
+    street, homes = town(40)
+    serving = set(homes[30:34])
+    book = new_book()
+    for home in homes:
+        services = FILTERS if home in serving else 9
+        street.houses[home].services = services
+        book.add([m.Address(int(WALL), services, bp.endpoint(home))], home.encode(), int(WALL))
+
+    async def main() -> None:
+        async with wire(street, book=book, outbound=8) as net:
+            await until(lambda: len(net.peers()) == 8, 120)
+            assert len({peer.addr for peer in net.peers()} & serving) >= FILTER_PEERS
+
+    run(main)
+
+
+def test_once_the_book_learns_of_one_that_serves_filters_another_is_left_for_it() -> None:
+    street, homes = town(20)
+    late, book = homes[15:], book_of(homes[:15])
+    for home in late:
+        street.houses[home].services = FILTERS
+
+    async def main() -> None:
+        async with wire(street, book=book, outbound=8) as net:
+            await until(lambda: len(net.peers()) == 8, 120)
+            await trio.sleep(4 * TEND_S)
+            began = {peer.addr for peer in net.peers()}
+            assert len(began) == 8
+            for home in late:
+                book.add([m.Address(int(WALL), FILTERS, bp.endpoint(home))], home.encode(), int(WALL))  # type: ignore[attr-defined]
+            await until(lambda: len({peer.addr for peer in net.peers()} & set(late)) >= FILTER_PEERS, 1_200)
+            await trio.sleep(10 * TEND_S)
+            now = {peer.addr for peer in net.peers() if peer.kind is Kind.OUTBOUND}
+            assert len(now) == 8
+            assert len(now & set(late)) == FILTER_PEERS
+            assert len(now & began) == 8 - FILTER_PEERS, "nobody was left without need"
+
+    run(main)
+
+
+def test_addresses_that_only_say_that_they_serve_filters_cost_little() -> None:
+    street, homes = town(20)
+    book = new_book()
+    for home in homes:
+        book.add([m.Address(int(WALL), FILTERS, bp.endpoint(home))], home.encode(), int(WALL))
+
+    async def main() -> None:
+        async with wire(street, book=book, outbound=8) as net:
+            await until(lambda: len(net.peers()) == 8, 120)
+            await trio.sleep(86_400)
+            assert 8 <= sum(peer.kind is Kind.OUTBOUND for peer in net.peers()) <= 9
+            assert sum(street.dials.values()) < 24 * 60, "feelers, and each of the others once"
 
     run(main)
 

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from p2p.bitcoin import ellswift, framing
 from p2p.bitcoin import messages as m
 from p2p.bitcoin.framing import Fed
+from p2p.bitcoin.payloads import MAX_UNASKED
 from p2p.bitcoin.v2 import MAX_CONTENTS, MAX_GARBAGE, SHORT_IDS, V1Transport, V2Transport
-from p2p.bitcoin.v2_cipher import FSChaCha20Poly1305, PacketCipher, derive
+from p2p.bitcoin.v2_cipher import REKEY_INTERVAL, FSChaCha20Poly1305, PacketCipher, derive
 from p2p.faults import FaultReason, RemoteFault
 
 CASES = 1_000_000 if FUZZ else 400
@@ -212,6 +213,71 @@ def test_blocks_are_kept_only_while_one_is_awaited() -> None:
     assert second.feed(first.encode(m.Block(bytes(500)))) == [m.Unknown("block", 500)]
     second.large = True
     assert second.feed(first.encode(m.Block(bytes(500)))) == [m.Block(bytes(500))]
+
+
+def fed_in_pieces(reader: V2Transport, data: bytes) -> tuple[list[Fed], int]:
+    """What comes of it, and the most that was held meanwhile."""
+    out, most = list[Fed](), 0
+    for at in range(0, len(data), 65_536):
+        out += reader.feed(data[at : at + 65_536])
+        most = max(most, reader.buffered)
+    return out, most
+
+
+def test_what_nobody_awaits_is_never_gathered_up_and_the_session_goes_on() -> None:
+    """4 MB of a hostile peer are not held, whatever he calls them; nor are 50,000 rows."""
+    first, second = pair()
+    second.large = False
+    rows = m.inventory_row(m.InvKind.TX, bytes(32)) * 50_000
+    for big in (m.Block(bytes(4_000_000)), m.Inv(rows), None):
+        got, most = fed_in_pieces(second, first.decoy(bytes(3_000_000)) if big is None else first.encode(big))
+        assert [type(one) for one in got] == [m.Unknown]
+        assert most == 0
+        assert second.feed(first.encode(m.Ping(7))) == [m.Ping(7)]
+    headers = m.Headers(bytes(80 * 2_000))
+    got, most = fed_in_pieces(second, first.encode(headers))
+    assert got == [headers]
+    assert most <= MAX_UNASKED
+    second.large = True
+    assert second.feed(first.encode(m.Block(bytes(4_000_000)))) == [m.Block(bytes(4_000_000))]
+
+
+def test_packets_are_thrown_away_over_any_number_of_keys() -> None:
+    first, second = pair()
+    second.large = False
+    big = m.Block(bytes(MAX_UNASKED + 20))
+    for number in range(2 * REKEY_INTERVAL + 3):
+        assert [type(one) for one in second.feed(first.encode(big))] == [m.Unknown], number
+    assert second.feed(first.encode(m.Ping(7))) == [m.Ping(7)]
+
+
+def test_nobody_on_the_line_can_make_a_packet_disappear() -> None:
+    """By a length that he makes great, and as many bytes of his own: what is thrown away is sealed, too."""
+    for at in (3, -1):
+        first, second = pair()
+        second.large = False
+        ping = first.encode(m.Ping(1))
+        longer = bytes((ping[0], ping[1], ping[2] ^ 0x04)) + ping[3:] + bytes(262_144)
+        (fault,) = second.feed(longer)
+        assert isinstance(fault, RemoteFault)
+        assert fault.reason is FaultReason.BAD_FRAME
+        first, second = pair()
+        second.large = False
+        big = bytearray(first.encode(m.Block(bytes(MAX_UNASKED + 20))))
+        big[at] ^= 1
+        (fault,) = second.feed(bytes(big))
+        assert isinstance(fault, RemoteFault)
+        assert fault.reason is FaultReason.BAD_FRAME
+
+
+def test_the_packet_that_vouches_for_the_garbage_is_never_skipped() -> None:
+    first, second = side(initiator=True), side(initiator=False)
+    second.feed(first.outgoing())
+    first.feed(second.outgoing())
+    cipher = first._keys()
+    fault = second.feed(cipher.send_terminator + cipher.seal(bytes(MAX_UNASKED + 20)))[-1]
+    assert isinstance(fault, RemoteFault)
+    assert fault.reason is FaultReason.OVERSIZED
 
 
 @pytest.mark.fuzz

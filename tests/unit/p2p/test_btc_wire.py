@@ -6,6 +6,7 @@ import json
 import lzma
 import random
 import struct
+import sys
 from dataclasses import replace
 from hashlib import sha256
 
@@ -400,8 +401,56 @@ def test_blocks_are_kept_only_while_one_is_awaited() -> None:
     assert reader.feed(frame("block", raw)) == [m.Block(raw)]
 
 
+def test_a_block_that_nobody_awaits_is_turned_away_at_its_header() -> None:
+    for command, size in ((b"block", 4_000_000), (b"merkleblock", 500_000), (b"inv", 1_800_003), (b"cfilter", 500_000)):
+        reader = decoder(large=False)
+        assert reader.feed(head(command, size) + bytes(20_000)) == []
+        assert reader.buffered == 0
+        assert reader.feed(bytes(size - 20_000)) == [m.Unknown(command.decode(), size)]
+        assert reader.feed(framing.encode(m.Ping(3), MAGIC)) == [m.Ping(3)]
+
+
+def test_what_a_peer_may_send_unasked_is_kept_up_to_its_bound() -> None:
+    for message in (m.Headers(bytes(80 * 2_000)), m.Inv(bytes(36 * 5_000))):
+        reader, wire = decoder(large=False), framing.encode(message, MAGIC)
+        assert reader.feed(wire[:-1]) == []
+        assert reader.buffered <= payloads.MAX_UNASKED
+        assert reader.feed(wire[-1:]) == [message]
+    over = m.Inv(bytes(36 * 5_001))
+    assert decoder(large=False).feed(framing.encode(over, MAGIC)) == [m.Unknown("inv", 3 + 36 * 5_001)]
+
+
+def test_only_blocks_of_an_inventory_are_taken_out_and_the_last_ones() -> None:
+    names = [bytes([number]) * 32 for number in range(9)]
+    kinds = [1, 2, 3, 5, 0x4000_0001, 0x4000_0002, 2, 1, 2]
+    rows = b"".join(kind.to_bytes(4, "little") + name for kind, name in zip(kinds, names, strict=True))
+    inv = m.Inv(rows)
+    assert inv.last_blocks(16) == tuple(names[row] for row in (1, 2, 5, 6, 8))
+    assert inv.last_blocks(2) == (names[6], names[8])
+    assert m.Inv(b"").last_blocks(16) == ()
+
+
+def test_rows_of_transactions_are_not_looked_at_one_by_one() -> None:
+    """Counted in calls of the interpreter, which a machine's load does not change."""
+    tx, nearly = m.inventory_row(m.InvKind.TX, bytes(32)), bytes((2, 0, 0, 1)) + bytes(32)
+    for row in (tx, nearly):
+        inv, calls = m.Inv(row * 50_000), 0
+
+        def count(*_: object) -> None:
+            nonlocal calls
+            calls += 1
+
+        sys.setprofile(count)
+        try:
+            found = inv.last_blocks(16)
+        finally:
+            sys.setprofile(None)
+        assert found == ()
+        assert calls < 100
+
+
 def test_memory_is_bounded_by_the_payload_awaited() -> None:
-    reader = decoder(large=False)
+    reader = decoder()
     stream = head(b"inv", 1_800_003) + bytes(1_800_002)
     for at in range(0, len(stream), 65_536):
         reader.feed(stream[at : at + 65_536])

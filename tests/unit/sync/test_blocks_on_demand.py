@@ -14,7 +14,7 @@ from trio.testing import MockClock
 
 from p2p.faults import FaultReason, RemoteFault
 from spvnode.bitcoin.block import BlockFault
-from spvnode.errors import Unavailable
+from spvnode.errors import WANT_BLOCK_PEERS, Unavailable
 from spvnode.sync.blocks import (
     ASK_SECONDS,
     FAULTS,
@@ -152,7 +152,8 @@ def test_nobody_has_it() -> None:
 
 def test_no_peers() -> None:
     reply, _ = fetch(Peers({}))
-    assert str(reply) == "no peer that serves it is connected, or none answered in time"
+    told = "no peer that serves it is connected now, or none answered in time: "
+    assert str(reply) == told + WANT_BLOCK_PEERS
 
 
 def test_silence_of_all_ends() -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 import trio
 import trio.testing
-from mine import regtest_chain
+from mine import mine_run, regtest_chain
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from world import NOW, Peer, open_chain
@@ -273,3 +273,30 @@ def test_a_sync_is_told_in_spans(monkeypatch: pytest.MonkeyPatch) -> None:
     assert ("fetch", named) in found
     assert ("validate", {**named, "spvnode.bytes": 80 * 300}) in found
     assert ("commit", {**named, "spvnode.items": 300}) in found
+
+
+def test_headers_that_come_again_are_not_counted_again() -> None:
+    """Every run but the first repeats some: what is on the main chain, on a side branch, or was on either."""
+    old, kept = HEADERS[: 20 * 80], HEADERS[: 10 * 80]
+    time = int.from_bytes(kept[-12:-8], "little")
+    branch = mine_run(Header(kept[-80:]).hash, time, 15, seed=5)
+    longer = HEADERS[: 40 * 80]
+    runs = [
+        (old[: 12 * 80], Outcome.EXTENDS, 12),
+        (old, Outcome.EXTENDS, 8),
+        (branch[: 4 * 80], Outcome.FORK, 4),
+        (branch[: 6 * 80], Outcome.FORK, 2),
+        (branch, Outcome.REORGANIZES, 9),
+        (old[12 * 80 :], Outcome.DUPLICATE, 0),
+        (longer[8 * 80 :], Outcome.REORGANIZES, 20),
+    ]
+
+    async def main() -> None:
+        driver = driver_of(open_chain(), Mesh(honest()))
+        for number, (run, outcome, new) in enumerate(runs):
+            before = driver.committed
+            verdict = await driver.import_items(run)
+            assert (verdict.outcome, driver.committed - before) == (outcome, new), number
+        assert driver.info()["headers_committed"] == driver.committed == 40 + 15
+
+    with_patience(main)

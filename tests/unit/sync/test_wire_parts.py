@@ -21,7 +21,7 @@ from spvnode.following import Outcome
 from spvnode.sync import events as ev
 from spvnode.sync.driver import Driver
 from spvnode.sync.source import Items
-from spvnode.sync.supply import MAX_SUPPLY, Supply
+from spvnode.sync.supply import MAX_SUPPLIES, MAX_SUPPLY, Shelf, Supply
 from spvnode.sync.tips import APART_S, TipLedger
 from spvnode.sync.wire import WireSource
 from spvnode.types import Hash32, Height
@@ -80,6 +80,30 @@ def test_a_full_supply_says_so() -> None:
         assert not await supply.room(5)
         assert supply.acknowledge(Height(1))
         assert await supply.room(5)
+
+    clocked(main)
+
+
+def test_a_crowded_shelf_stops_all_but_what_is_waited_for() -> None:
+    async def main() -> None:
+        supplies: list[Supply] = []
+        shelf = Shelf(lambda: sum(one.nbytes for one in supplies))
+        supplies += [Supply(Height(1), shelf) for _ in range(5)]
+        for one in supplies[:4]:
+            one.put(bytes(80 * MAX_SUPPLY))
+        assert sum(one.nbytes for one in supplies) == MAX_SUPPLIES
+        last = supplies[4]
+        assert not await last.room(5)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(last.take, 10, 100)
+            assert await last.room(5)
+            last.put(bytes(80 * 10))
+        assert not await last.room(5)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(last.room, 1_000)
+            await trio.sleep(1)
+            assert supplies[0].acknowledge(Height(100))
+        assert trio.current_time() == 11, "who waits for a place hears of it at once"
 
     clocked(main)
 
