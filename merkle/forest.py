@@ -13,7 +13,7 @@ the genesis tree: position = height, and all it lacks is branches for heights be
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from merkle.ancestry import root_of_peaks, verify_ancestry, verify_branch
 from merkle.errors import ProofError
@@ -172,10 +172,14 @@ class Forest:
 
         Raises ``ProofError`` unless base <= each height <= cp_height < end.
         """
+        return list(self.proving(heights, cp_height))
+
+    def proving(self, heights: Iterable[int], cp_height: int) -> Iterator[bytes]:
+        """``prove``, a node at a time; the tree up to ``cp_height`` must stay what it is meanwhile."""
         size = self._leaf_count(cp_height)
         positions = [self._leaf_position(height, size) for height in heights]
         node = self._tree(size)
-        return [node(level, index) for level, index in multiproof_nodes(size, positions)]
+        return (node(level, index) for level, index in multiproof_nodes(size, positions))
 
     def peaks(self, end: int | None = None) -> list[bytes]:
         """Mountain-range peaks of the leaves below ``end`` (default: the end), biggest first.

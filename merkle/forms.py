@@ -1,4 +1,4 @@
-"""Writing a proof in its two forms, bytes and JSON, from one table of fields. For versions 3 to 5 of the bundle.
+"""Writing a proof in its two forms, bytes and JSON, from one table of fields. For versions 3, 5 and 7 of the bundle.
 
 Bytes: version u8, then the fields in order. Integers are little-endian. JSON: one object of the same names, hashes in
 reversed hex as explorers print them, everything else in plain hex. ``merkle.verify_more`` reads either form and shares

@@ -41,6 +41,11 @@ def lowest_level(size: int) -> int:
     return (size & -size).bit_length() - 1
 
 
+def peak_over(size: int, position: int) -> int:
+    """Level of the peak of ``size`` leaves above the leaf at ``position`` < ``size``: where the two differ first."""
+    return (size ^ position).bit_length() - 1
+
+
 def multiproof_nodes(size: int, positions: Iterable[int]) -> Iterator[tuple[int, int]]:
     """The nodes that, with the leaves at ``positions``, give the root of ``size`` leaves; in wire order.
 

@@ -14,8 +14,7 @@ holds the start block at its height, and ends with this tip. Why the checks are 
   must be within the network's limit, and a start at height 0 must be the network's genesis block.
 
 No Bitcoin block commits to the root: it proves what one who trusts that root may believe, or else it rests on the
-bundle's maker. A trusted tip proves itself and its parent only. The verdict says which.
-"""
+bundle's maker. A trusted tip proves itself and its parent only. The verdict says which."""
 
 import argparse
 import json
@@ -33,8 +32,7 @@ NETWORKS = {  # name: (genesis hash, easiest target), as in Bitcoin Core's chain
 }
 LAYOUT = {  # after version u8, name length u8, name. 4 bytes: little-endian number; 32: reversed hex in JSON; 80: hex
     "genesis": 32, "range_start": 4, "start_height": 4, "start_hash": 32, "height": 4, "header": 80,
-    "cp_height": 4, "tip_header": 80, "root": 32, "chainwork": 32, "made_at": 4,
-}  # fmt: skip
+    "cp_height": 4, "tip_header": 80, "root": 32, "chainwork": 32, "made_at": 4}  # fmt: skip
 MAX_BYTES = 34 + sum(LAYOUT.values()) + 96 * 32  # a name of 32 bytes, three paths of 32 nodes
 MAX_JSON_BYTES = 4 * MAX_BYTES
 SAYS = {
@@ -65,29 +63,31 @@ class Verdict:
 
 def verify(bundle: Any, *, trusted_root: Hash = None, trusted_tip: Hash = None, trusted_start: Hash = None) -> Verdict:
     """Verdict on a bundle: canonical bytes, JSON text, or parsed JSON. Never raises for what the bundle holds.
-    Trusted hashes are 32 bytes as SHA-256d gives them, or hex as explorers print it; ``trusted_start`` may be
-    ``HEIGHT:HASH``, which pins heights too. ``ValueError`` when one of these is not a hash.
-    """
-    at, _, start = trusted_start.rpartition(":") if isinstance(trusted_start, str) else ("", "", trusted_start)
-    trusted = {"root": trusted_root, "tip": trusted_tip, "start": start}
-    trusted = {name: bytes.fromhex(v)[::-1] if isinstance(v, str) else v for name, v in trusted.items()}
-    if any(value is not None and len(value) != 32 for value in trusted.values()):
-        raise ValueError("a trusted hash is 32 bytes, 64 digits in hex")
-    start_height = int(at) if at else None
+    Trusted hashes are 32 bytes as SHA-256d gives them, or hex as explorers print it, with or without 0x;
+    ``trusted_start`` may be ``HEIGHT:HASH``, which pins heights too. ``ValueError`` when one of these is not a hash."""
+    trusted = trusted_hashes(trusted_root, trusted_tip, trusted_start)
     try:
-        found = _from_bytes(_canonical(bundle))
-        _check(found, {**trusted, "height": start_height})
+        _check(found := _from_bytes(_canonical(bundle)), trusted)
     except Refused as refused:
         return Verdict(False, refused.args[0], f"Refused: {refused.args[1]}.")
     block, tip = sha256d(found["header"]), sha256d(found["tip_header"])
     near_tip = trusted["tip"] and block in (tip, found["tip_header"][4:36])
     rests_on = "trusted root" if trusted["root"] else "trusted tip" if near_tip else "maker"
     claimed = ["chainwork", "made_at"] + ["root"] * (not trusted["root"])
-    if not trusted["root"] or (found["start_height"] and start_height is None):  # at height 0 it is genesis, checked
+    if not trusted["root"] or (found["start_height"] and trusted["height"] is None):  # height 0 is genesis, checked
         claimed += [key for key in ("start_height", "height", "cp_height") if found[key]]
     fields = _shown({**found, "hash": block, "tip_hash": tip})
     says = f"Block {fields['hash']} {SAYS[rests_on].format(**fields)}. Claimed, not proven: {', '.join(claimed)}."
     return Verdict(True, "ok", says, rests_on, tuple(claimed), fields)
+
+
+def trusted_hashes(root: Hash, tip: Hash, start: Hash) -> dict[str, Any]:
+    at, _, start = start.rpartition(":") if isinstance(start, str) else ("", "", start)
+    given = {"root": root, "tip": tip, "start": start}
+    found = {name: bytes.fromhex(v.removeprefix("0x"))[::-1] if isinstance(v, str) else v for name, v in given.items()}
+    if any(value is not None and len(value) != 32 for value in found.values()):
+        raise ValueError("a trusted hash is 32 bytes, 64 digits in hex")
+    return {**found, "height": int(at) if at else None}
 
 
 def _canonical(bundle: Any) -> bytes:

@@ -1,14 +1,16 @@
-"""Checks proofs of many headers column by column (version 6, ``merkle.proofs.ColumnsProof``): the quick way in, by the
+"""Checks proofs of many headers column by column (version 8, ``merkle.proofs.ColumnsProof``): the quick way in, by the
 kernels. No Python runs per header but the comparison with its target.
 
 Sound as a header bundle is: the branch of the last leaf binds the number of leaves to the root
-(``merkle.ancestry.verify_branch``), and every other leaf then has exactly one branch at its position.
+(``merkle.ancestry.verify_branch``), and every other leaf then has exactly one branch at its position, the start block's
+among them: heights are positions counted from it.
 """
 
 from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from typing import Final
 
 from merkle.ancestry import verify_branch
@@ -19,29 +21,37 @@ from merkle.pure import HEADER_SIZE
 from merkle.shape import HASH_SIZE, MAX_DEPTH, depth
 from merkle.verify import NETWORKS
 
-VERSION: Final = 6
+VERSION: Final = 8
+UNCOUNTED: Final = 6
+"""The version before it, which names no start block: a tree that begins at a checkpoint passes for one from genesis on,
+so it proves no height. Still read."""
+VERSIONS: Final = (UNCOUNTED, VERSION)
 MAX_NAME: Final = 32
 """Bytes of a network's name, as in every bundle."""
-_FIXED = struct.Struct("<32sII80s32sI")
+_HEADS = {UNCOUNTED: struct.Struct("<32sII80s32sI"), VERSION: struct.Struct("<32sII32sI80s32sI")}
 _BITS = struct.Struct("<72xI4x")
 _HASH = struct.Struct("32s")
 _NUMBER = struct.Struct("<I")
 MAX_COLUMNS_BYTES: Final = (
     2
     + MAX_NAME
-    + _FIXED.size
+    + _HEADS[VERSION].size
     + MAX_COLUMN_HEADERS * (4 + HEADER_SIZE)
-    + (MAX_COLUMN_HEADERS + 1) * MAX_DEPTH * HASH_SIZE
+    + (MAX_COLUMN_HEADERS + 2) * MAX_DEPTH * HASH_SIZE
 )
 """1.1 MB: what the other limits allow. Chains of today take 0.74 MB."""
 
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """What one proof has shown. ``root`` and ``tip_hash`` in internal byte order."""
+    """What one proof has shown. ``root``, ``tip_hash`` and ``start_hash`` in internal byte order; ``start_height`` and
+    ``start_hash`` are None in version 6."""
 
+    version: int
     network: str
     range_start: int
+    start_height: int | None
+    start_hash: bytes | None
     cp_height: int
     root: bytes
     tip_hash: bytes
@@ -49,48 +59,61 @@ class Columns:
 
 
 def verify(data: bytes) -> Columns:
-    """The checked content of a version 6 proof. Raises ``ProofError`` naming the first thing that does not hold.
+    """The checked content of a proof of version 8, or 6. Raises ``ProofError`` naming the first thing that does not
+    hold.
 
-    That ``root`` belongs to the chain is for the caller to compare with one that it trusts.
+    That ``root`` belongs to the chain is for the caller to compare with one that it trusts; that ``start_hash`` is at
+    ``start_height`` as well, unless that is 0, where it is genesis.
     """
-    name_end = 2 + (data[1] if len(data) > 1 else 0)
-    if data[:1] != bytes([VERSION]) or len(data) < name_end + _FIXED.size or len(data) > MAX_COLUMNS_BYTES:
-        raise ProofError("columns", "is cut short, too long, or of another version", MAX_COLUMNS_BYTES)
-    network = data[2:name_end].decode("ascii", "replace")
-    genesis, first, tip, tip_header, root, count = _FIXED.unpack_from(data, name_end)
-    if network not in NETWORKS or genesis != bytes.fromhex(NETWORKS[network][0])[::-1]:
-        raise ProofError("network", "is not known here, or has another genesis block")
-    if not (1 <= count <= MAX_COLUMN_HEADERS and first <= tip):
-        raise ProofError("count", "is not that of a proof", MAX_COLUMN_HEADERS)
-    size = tip - first + 1
-    step = depth(size) * HASH_SIZE
-    view = memoryview(data)[name_end + _FIXED.size :]
-    ends = [count * 4, count * (4 + HEADER_SIZE), count * (4 + HEADER_SIZE) + step, count * (84 + step) + step]
-    if len(view) != ends[-1]:
-        raise ProofError("columns", "does not have the length that its count and heights give", ends[-1])
-    heights, headers, tip_branch, branches = (
-        view[: ends[0]],
-        view[ends[0] : ends[1]],
-        view[ends[1] : ends[2]],
-        view[ends[2] :],
-    )
-    tip_hash = sha256d(tip_header)
-    siblings = [bytes(tip_branch[at : at + HASH_SIZE]) for at in range(0, step, HASH_SIZE)]
-    verify_branch(tip_hash, size - 1, size, siblings, root)
-    indices = _indices(heights, first, tip)
+    found, tip_header, columns = _read(data)
+    size = found.cp_height - found.range_start + 1
+    heights, headers, start_branch, tip_branch, branches = columns
+    verify_branch(found.tip_hash, size - 1, size, _nodes(tip_branch), found.root)
+    if found.start_hash is not None and found.start_height is not None:
+        verify_branch(found.start_hash, found.start_height - found.range_start, size, _nodes(start_branch), found.root)
+    indices = _indices(heights, found)
     hashes = sha256d_headers(headers)
-    bad = verify_branches(hashes, branches, indices, depth(size), root, True)
+    bad = verify_branches(hashes, branches, indices, depth(size), found.root, True)
     if bad >= 0:
         raise ProofError("branches", f"header {bad} does not lead to the root")
-    _check_targets(network, bytes(headers) + tip_header, hashes + tip_hash)
-    return Columns(network, first, tip, root, tip_hash, count)
+    _check_targets(found.network, bytes(headers) + tip_header, hashes + found.tip_hash)
+    return found
 
 
-def _indices(heights: memoryview, first: int, tip: int) -> bytes:
-    """Leaf positions of the heights, which must all be in the tree."""
+def _read(data: bytes) -> tuple[Columns, bytes, list[memoryview]]:
+    """What the proof names, the tip's header, and the columns: heights, headers, the start's branch, the tip's, all."""
+    head, name_end = _HEADS.get(data[0] if data else 0), 2 + (data[1] if len(data) > 1 else 0)
+    if head is None or not name_end + head.size <= len(data) <= MAX_COLUMNS_BYTES:
+        raise ProofError("columns", "is cut short, too long, or of another version", MAX_COLUMNS_BYTES)
+    genesis, first, *started, tip, tip_header, root, count = head.unpack_from(data, name_end)
+    start, start_hash = started or (None, None)
+    network = data[2:name_end].decode("ascii", "replace")
+    known = bytes.fromhex(NETWORKS[network][0])[::-1] if network in NETWORKS else None
+    if genesis != known or (start == 0 and start_hash != known):
+        raise ProofError("network", "is not known here, or has another genesis block")
+    if not 1 <= count <= MAX_COLUMN_HEADERS:
+        raise ProofError("count", "is not that of a proof", MAX_COLUMN_HEADERS)
+    if not first <= tip or (start is not None and (first not in (0, start) or start > tip)):
+        raise ProofError("range", "range start, start and tip are not in this order")
+    step = depth(tip - first + 1) * HASH_SIZE
+    sizes = (count * 4, count * HEADER_SIZE, 0 if start is None else step, step, count * step)
+    view, ends = memoryview(data)[name_end + head.size :], [0, *accumulate(sizes)]
+    if len(view) != ends[-1]:
+        raise ProofError("columns", "does not have the length that its count and heights give", ends[-1])
+    found = Columns(data[0], network, first, start, start_hash, tip, root, sha256d(tip_header), count)
+    return found, tip_header, [view[begin:end] for begin, end in pairwise(ends)]
+
+
+def _nodes(branch: memoryview) -> list[bytes]:
+    return [bytes(branch[at : at + HASH_SIZE]) for at in range(0, len(branch), HASH_SIZE)]
+
+
+def _indices(heights: memoryview, found: Columns) -> bytes:
+    """Leaf positions of the heights, which must all be in the tree, from its start block on."""
+    first = found.range_start
     named = [height for (height,) in _NUMBER.iter_unpack(heights)]
-    if min(named) < first or max(named) > tip:
-        raise ProofError("heights", "are not all in the tree", tip)
+    if min(named) < (found.start_height or first) or max(named) > found.cp_height:
+        raise ProofError("heights", "are not all in the tree", found.cp_height)
     return bytes(heights) if first == 0 else struct.pack(f"<{len(named)}I", *(height - first for height in named))
 
 

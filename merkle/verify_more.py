@@ -1,28 +1,36 @@
-"""Checks proofs of transactions (version 3), of ancestry (4) and of many headers (5) offline. Standard library and
-``merkle.verify`` only: copy both files. Why the checks are sound, beside what ``merkle.verify`` says of header trees:
+"""Checks proofs of transactions (version 3), of ancestry (7, formerly 4) and of many headers (5) offline. Standard
+library and ``merkle.verify`` only: copy both files. Why the checks are sound, beside what ``merkle.verify`` says of
+header trees:
 
 * Transaction: its id and the coinbase's are leaves of one multiproof to the header's root. The coinbase can be no inner
   node passed off as a leaf, nor the other way round: it begins with an input that spends nothing, and no transaction of
   64 bytes is taken. It lies as deep as all leaves, so the depth is the block's, and with it the position.
 * Ancestry: each header is the last leaf of its tree, and each old peak is a new peak, or is hashed into one at the
-  place that the sizes give it. A different block below the old tip would be a SHA-256d collision.
+  place that the sizes give it. A different block below the old tip would be a SHA-256d collision. The start block is
+  a leaf of the old tree, below the peak that its place gives it, and heights are positions counted from it. Version 4
+  names no start block: a tree that begins at a checkpoint passes for one from genesis on, so it proves no height.
 * Many headers: as one header, with more leaves.
 """
 
 import json
 from typing import Any
 
-from merkle.verify import NETWORKS, Hash, Refused, Verdict, _canonical, _root, sha256d
+from merkle.verify import NETWORKS, Hash, Refused, Verdict, _canonical, _root, sha256d, trusted_hashes
 from merkle.verify import verify as verify_header
 
-TRANSACTION, ANCESTRY, HEADERS = VERSIONS = (3, 4, 5)
+TRANSACTION, ANCESTRY_UNCOUNTED, HEADERS, ANCESTRY = VERSIONS = (3, 4, 5, 7)
 NAME, BLOB, HASHES, ROWS = "name", "blob", "hashes", "rows"
 LAYOUTS: dict[int, dict[str, Any]] = {  # 4: little-endian number; 32: reversed hex in JSON; 80: hex
     TRANSACTION: {"tx_count": 4, "position": 4, "coinbase": BLOB, "transaction": BLOB, "header_proof": BLOB,
                   "nodes": HASHES},
-    ANCESTRY: {"network": NAME, "genesis": 32, "range_start": 4, "old_height": 4, "old_header": 80, "new_height": 4,
-               "new_header": 80, "old_peaks": HASHES, "new_peaks": HASHES, "old_path": HASHES, "new_path": HASHES,
-               "proof": HASHES},
+    ANCESTRY_UNCOUNTED: {
+        "network": NAME, "genesis": 32, "range_start": 4, "old_height": 4, "old_header": 80, "new_height": 4,
+        "new_header": 80, "old_peaks": HASHES, "new_peaks": HASHES, "old_path": HASHES, "new_path": HASHES,
+        "proof": HASHES},
+    ANCESTRY: {
+        "network": NAME, "genesis": 32, "range_start": 4, "start_height": 4, "start_hash": 32, "old_height": 4,
+        "old_header": 80, "new_height": 4, "new_header": 80, "old_peaks": HASHES, "new_peaks": HASHES,
+        "old_path": HASHES, "new_path": HASHES, "start_path": HASHES, "proof": HASHES},
     HEADERS: {"network": NAME, "genesis": 32, "range_start": 4, "start_height": 4, "start_hash": 32, "cp_height": 4,
               "tip_header": 80, "root": 32, "headers": ROWS, "nodes": HASHES},
 }  # fmt: skip
@@ -35,34 +43,37 @@ COINBASE_INPUT = b"\x01" + bytes(32) + b"\xff" * 4  # one input, which spends no
 SAYS = {
     "transaction": "Transaction {txid} is at position {position} in block {hash}. {header_says}",
     "ancestry, trusted new root": "Block {old_hash} at height {old_height} is an ancestor of {new_hash} at {new_height}"
-    " in the {network} blocks from {range_start} under the root you trust",
+    " in the {network} blocks from {range_start} under the root you trust, {counted}",
     "ancestry, trusted old root": "The tree of {network} blocks {range_start}..{new_height}, whose last is {new_hash}, "
-    "begins with the tree you trust, whose last is {old_hash} at {old_height}; that the blocks after it are the chain "
-    "is the maker's word",
+    "begins with the tree you trust, whose last is {old_hash} at {old_height}, {counted}; that the blocks after it are "
+    "the chain is the maker's word",
     "ancestry, maker": "The tree of {network} blocks with root {new_root} begins with the one with root {old_root}: "
-    "{old_hash} at {old_height} is an ancestor of {new_hash} at {new_height}, if either is a tree that you trust",
+    "{old_hash} at {old_height} is an ancestor of {new_hash} at {new_height}, {counted}, if either is a tree that you "
+    "trust",
     "headers, trusted root": "{count} headers are at their heights of the {network} blocks {range_start}..{cp_height} "
     "under the root you trust, heights counted from block {start_hash} at {start_height}",
     "headers, maker": "{count} headers meet their own targets and are at their heights of a tree of {network} blocks "
     "with root {root}; that they are the chain is the maker's word alone until you compare the root with one you trust",
 }
+COUNTED = {
+    ANCESTRY: "heights counted from block {start_hash} at {start_height}",
+    ANCESTRY_UNCOUNTED: "heights by the maker's word: a proof of version 4 does not show which block they count from",
+}
 
 
 def verify(bundle: Any, *, trusted_root: Hash = None, trusted_tip: Hash = None, trusted_start: Hash = None) -> Verdict:
-    """Verdict on a proof of version 3 to 5: bytes, JSON text, or parsed JSON. Never raises for what it holds. Trusted
-    hashes as for ``merkle.verify.verify``; tip and start are for version 3. ``ValueError`` when one is no hash, or does
-    not apply: it must not seem to have been compared."""
-    root = bytes.fromhex(trusted_root)[::-1] if isinstance(trusted_root, str) else trusted_root
-    if root is not None and len(root) != 32:
-        raise ValueError("a trusted hash is 32 bytes, 64 digits in hex")
+    """Verdict on a proof of a version in ``VERSIONS``: bytes, JSON text, or parsed JSON. Never raises for what it
+    holds. Trusted hashes as for ``merkle.verify.verify``; a tip is for version 3, a start for all but 4. ``ValueError``
+    when one is no hash, or does not apply: it must not seem to have been compared."""
+    hashes = trusted_hashes(trusted_root, trusted_tip, trusted_start)
     try:
         version, found = _read(bundle)
         if version == TRANSACTION:
             trusted = {"trusted_root": trusted_root, "trusted_tip": trusted_tip, "trusted_start": trusted_start}
             return _transaction(found, trusted)
-        if trusted_tip is not None or trusted_start is not None:
+        if trusted_tip is not None or (trusted_start is not None and version == ANCESTRY_UNCOUNTED):
             raise ValueError("a trusted tip or start does not apply to this kind of proof; a trusted root does")
-        return _ancestry(found, root) if version == ANCESTRY else _headers(found, root)
+        return _headers(found, hashes) if version == HEADERS else _ancestry(version, found, hashes)
     except Refused as refused:
         return Verdict(False, refused.args[0], f"Refused: {refused.args[1]}.")
 
@@ -160,16 +171,19 @@ def _field(reader: _Reader, version: int, key: str, kind: Any, found: dict[str, 
         return [(reader.number(), reader.take(80)) for _ in range(count)]
     if kind == HASHES:
         rest = (len(reader.data) - reader.at) // 32
-        return reader.hashes(_length(key, found) if version == ANCESTRY and key != "proof" else rest)
+        return reader.hashes(rest if key in ("nodes", "proof") else _length(key, found))
     return reader.take(int(kind))
 
 
 def _length(key: str, found: dict[str, Any]) -> int:
     """How many nodes a list of an ancestry proof has: by the sizes of the trees."""
     side, what = key.split("_")
-    size: int = found[f"{side}_height"] + 1 - found["range_start"]
-    if size < 1:
-        raise Refused("range", "its heights are below the tree's first")
+    size: int = found[f"{'old' if side == 'start' else side}_height"] + 1 - found["range_start"]
+    position = found.get("start_height", found["range_start"]) - found["range_start"]
+    if size < 1 or not 0 <= position < size:
+        raise Refused("range", "its heights are below the tree's first, or its start is above the old height")
+    if side == "start":
+        return int(size ^ position).bit_length() - 1
     return size.bit_count() if what == "peaks" else (size & -size).bit_length() - 1
 
 
@@ -239,14 +253,15 @@ def _join(left: bytes, right: bytes) -> bytes:
     return sha256d(left + right)
 
 
-def _ancestry(found: dict[str, Any], trusted: bytes | None) -> Verdict:
-    first, old, new = (found[key] for key in ("range_start", "old_height", "new_height"))
-    if not first <= old <= new:
-        raise Refused("range", "range start, old and new height are not in this order")
+def _ancestry(version: int, found: dict[str, Any], trusted: dict[str, Any]) -> Verdict:
+    first, start, old, new = (found.get(key, 0) for key in ("range_start", "start_height", "old_height", "new_height"))
+    if not first <= old <= new or (version == ANCESTRY and first not in (0, start)):
+        raise Refused("range", "range start, start, old and new height are not in this order")
     leaves = {
         side: _leaf(found["network"], found[f"{side}_height"], found[f"{side}_header"]) for side in ("old", "new")
     }
-    _genesis(found, {old: leaves["old"], new: leaves["new"]})
+    started = {start: found["start_hash"]} if version == ANCESTRY else {}
+    _genesis(found, {**started, old: leaves["old"], new: leaves["new"]})
     if (old == new and leaves["old"] != leaves["new"]) or (
         new == old + 1 and found["new_header"][4:36] != leaves["old"]
     ):
@@ -259,17 +274,43 @@ def _ancestry(found: dict[str, Any], trusted: bytes | None) -> Verdict:
             raise Refused("proof", f"the {side} header is not the last leaf of its tree")
     sizes = {"old": old + 1 - first, "new": new + 1 - first}
     _grown(sizes["old"], found["old_peaks"], sizes["new"], found["new_peaks"], found["proof"])
+    if version == ANCESTRY:
+        _started(start - first, sizes["old"], found)
     roots = {side: _peaks_root(sizes[side], found[f"{side}_peaks"]) for side in sizes}
-    if trusted is not None and trusted not in roots.values():
+    root = trusted["root"]
+    if root is not None and root not in roots.values():
         raise Refused("trusted-root", "neither of its roots is the one that you trust")
-    whose = "maker" if trusted is None else "trusted new root" if trusted == roots["new"] else "trusted old root"
+    counted = version == ANCESTRY and _counted(found, trusted)
+    whose = "maker" if root is None else "trusted new root" if root == roots["new"] else "trusted old root"
     shown = {f"{side}_{name}": value[::-1].hex() for name, both in (("hash", leaves), ("root", roots))
              for side, value in both.items()}  # fmt: skip
-    claimed: tuple[str, ...] = ("range_start", "old_height", "new_height")
-    if not first:  # else a root tells how many blocks there are, and not from where they are counted
-        claimed = () if whose == "trusted new root" else ("new_height",) if trusted else ("old_height", "new_height")
-    fields = {**_shown(ANCESTRY, found), **shown}
-    return Verdict(True, "ok", SAYS[f"ancestry, {whose}"].format(**fields) + ".", whose, claimed, fields)
+    claimed: tuple[str, ...] = ("start_height" if version == ANCESTRY else "range_start", "old_height", "new_height")
+    if counted:  # else a root tells how many blocks there are, and not from where they are counted
+        claimed = {"maker": claimed[1:], "trusted old root": ("new_height",)}.get(whose, ())
+    fields = {**_shown(version, found), **shown}
+    says = SAYS[f"ancestry, {whose}"].format(**fields, counted=COUNTED[version].format(**fields))
+    return Verdict(True, "ok", _told(says, claimed), whose, claimed, fields)
+
+
+def _started(position: int, size: int, found: dict[str, Any]) -> None:
+    """The start block is at its place below a peak of the old tree, which has ``size`` leaves."""
+    node = found["start_hash"]
+    for level, sibling in enumerate(found["start_path"]):
+        node = _join(sibling, node) if position >> level & 1 else _join(node, sibling)
+    if node != found["old_peaks"][(size >> (len(found["start_path"]) + 1)).bit_count()]:
+        raise Refused("proof", "the start block is not at its height in the old tree")
+
+
+def _counted(found: dict[str, Any], trusted: dict[str, Any]) -> bool:
+    """Whether it is known at which height the start block is: it is genesis, checked, or one that is trusted."""
+    for name, its in (("start", found["start_hash"]), ("height", found["start_height"])):
+        if trusted[name] not in (None, its):
+            raise Refused(f"trusted-{name}", "its start is not the one that you trust")
+    return found["start_height"] == 0 or trusted["height"] is not None
+
+
+def _told(says: str, claimed: tuple[str, ...]) -> str:
+    return f"{says}. Claimed, not proven: {', '.join(claimed)}." if claimed else f"{says}."
 
 
 def _grown(old: int, old_peaks: list[bytes], new: int, new_peaks: list[bytes], proof: list[bytes]) -> None:
@@ -302,7 +343,7 @@ def _peaks_root(size: int, peaks: list[bytes]) -> bytes:
     return node
 
 
-def _headers(found: dict[str, Any], trusted: bytes | None) -> Verdict:
+def _headers(found: dict[str, Any], trusted: dict[str, Any]) -> Verdict:
     first, start, tip = (found[key] for key in ("range_start", "start_height", "cp_height"))
     rows: list[tuple[int, bytes]] = found["headers"]
     heights = [height for height, _ in rows]
@@ -317,13 +358,13 @@ def _headers(found: dict[str, Any], trusted: bytes | None) -> Verdict:
     _genesis(found, {0: leaves[0]} if first == 0 and 0 in leaves else {})
     if _root(leaves, parents, tip - first + 1, found["nodes"][::-1]) != found["root"]:
         raise Refused("root", "its blocks and nodes do not give the root that it names")
-    if trusted not in (None, found["root"]):
+    if trusted["root"] not in (None, found["root"]):
         raise Refused("trusted-root", "its root is not the one that you trust")
-    whose = "maker" if trusted is None else "trusted root"
+    counted, whose = _counted(found, trusted), "maker" if trusted["root"] is None else "trusted root"
     hashes = [leaves[height - first][::-1].hex() for height in heights]
     fields = {**_shown(HEADERS, found), "hashes": hashes, "tip_hash": sha256d(found["tip_header"])[::-1].hex(),
               "count": len(rows)}  # fmt: skip
-    claimed = ("root",) * (trusted is None)
-    if trusted is None or start:  # at height 0 it is genesis, checked
+    claimed = ("root",) * (whose == "maker")
+    if whose == "maker" or not counted:
         claimed += ("start_height", "cp_height")
-    return Verdict(True, "ok", SAYS[f"headers, {whose}"].format(**fields) + ".", whose, claimed, fields)
+    return Verdict(True, "ok", _told(SAYS[f"headers, {whose}"].format(**fields), claimed), whose, claimed, fields)

@@ -1,9 +1,10 @@
 """Checks a proof bundle of any version, offline: the one door for ``spvnode verify`` and ``verifyheaderproof``.
 
 The version is the first byte of the binary form, and the field ``version`` of the JSON form: 1 is a header tree's
-(``merkle/bundle.py``), 2 a beacon chain's (``spvnode/ethereum/bundle.py``), 3 a transaction's, 4 one of ancestry, 5 and
-6 of many headers (``merkle/proofs.py``; 6 has no JSON form). Every verdict has ``ok``, ``reason``, ``says``,
-``rests_on``, ``claimed`` and ``fields``. The rules of Ethereum are loaded for version 2 only.
+(``merkle/bundle.py``), 2 a beacon chain's (``spvnode/ethereum/bundle.py``), 3 a transaction's, 7 (formerly 4) one
+of ancestry, 5 and 8 (formerly 6) of many headers (``merkle/proofs.py``; 6 and 8 have no JSON form). Every verdict has
+``ok``, ``reason``, ``says``, ``rests_on``, ``claimed`` and ``fields``. The rules of Ethereum are loaded for version 2
+only.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from merkle.errors import ProofError
-from merkle.verify import Verdict
+from merkle.verify import Verdict, trusted_hashes
 from merkle.verify import verify as verify_header_tree
 from merkle.verify_more import MAX_JSON_BYTES, VERSIONS
 from merkle.verify_more import verify as verify_more
@@ -24,7 +25,12 @@ if TYPE_CHECKING:
     from spvnode.ethereum.networks import Network
 
 BEACON_VERSION: Final = 2
-COLUMNS_VERSION: Final = 6
+COLUMNS_VERSIONS: Final = (6, 8)
+KNOWN_VERSIONS: Final = frozenset(range(1, 9))
+NOT_A_PROOF: Final = "not-a-proof"
+"""Reason of a verdict on what has no version that is known: nothing was there to be refused."""
+UNCOUNTED_COLUMNS: Final = 6
+"""Names no start block, so that none can be compared."""
 MAX_PROOF_BYTES: Final = 36 << 20
 """Of a file, either form of either version: 512 periods of a beacon chain as JSON. Read one byte more, to refuse it."""
 ROOT_SIZE: Final = 32
@@ -43,64 +49,71 @@ def verify_any(
     """Verdict on a bundle: canonical bytes, JSON text, bytes in hex, or parsed JSON. Never raises for what it holds.
 
     ``now``: Unix seconds. The first three trusted hashes are for header trees (``merkle.verify.verify`` says which
-    forms they have; a root alone for versions 4 to 6), ``trusted_checkpoint`` for version 2: a block root, 32 bytes or
-    hex with or without ``0x``. ``networks``: beacon chains by name, by default the public ones. ``InputError`` when a
-    trusted hash is none, or is given for a bundle of the other version: it must not seem to have been compared.
+    forms they have; a tip for versions 1 and 3, a start for all but 4 and 6), ``trusted_checkpoint`` for version 2: a
+    block root, 32 bytes or hex. Hex with or without ``0x``. ``networks``: beacon chains by name, by default the public
+    ones. ``InputError`` when a trusted hash is none, or is given for a bundle of another version: it must not seem to
+    have been compared.
     """
     form = _form(data)
+    hashes, checkpoint = _hashes(trusted_root, trusted_tip, trusted_start), _root(trusted_checkpoint)
     tree = {"trusted_root": trusted_root, "trusted_tip": trusted_tip, "trusted_start": trusted_start}
     version = _version(form)
+    if type(version) is not int or version not in KNOWN_VERSIONS:
+        return Verdict(False, NOT_A_PROOF, "Refused: it is no proof, or one of a version that is not known here.")
     if version == BEACON_VERSION:
         _none_given(tree, "a beacon chain")
-        return _verify_beacon(form, now, _root(trusted_checkpoint), networks)
+        return _verify_beacon(form, now, checkpoint, networks)
     _none_given({"trusted_checkpoint": trusted_checkpoint}, "a header tree")
-    if version == COLUMNS_VERSION and isinstance(form, bytes):
-        _none_given({"trusted_tip": trusted_tip, "trusted_start": trusted_start}, "many headers")
-        return _verify_columns(form, trusted_root)
+    if version in COLUMNS_VERSIONS and isinstance(form, bytes):
+        _none_given({"trusted_tip": trusted_tip}, "many headers")
+        if version == UNCOUNTED_COLUMNS:
+            _none_given({"trusted_start": trusted_start}, "many headers without a start block, of version 6")
+        return _verify_columns(form, hashes)
     try:
         return (verify_more if version in VERSIONS else verify_header_tree)(form, **tree)
+    except ValueError as error:  # one of them does not apply
+        raise InputError("trusted hash", str(error)) from error
+
+
+def _hashes(root: bytes | str | None, tip: bytes | str | None, start: bytes | str | None) -> Mapping[str, Any]:
+    try:
+        return trusted_hashes(root, tip, start)
     except ValueError as error:
         raise InputError("trusted hash", str(error)) from error
 
 
-def _verify_columns(form: bytes, trusted_root: bytes | str | None) -> Verdict:
+def _verify_columns(form: bytes, trusted: Mapping[str, Any]) -> Verdict:
     """A verdict as ``merkle.verify_more`` gives it for version 5, without the headers themselves."""
     from merkle.verify_columns import verify  # noqa: PLC0415 - the kernels, which no other version needs
 
-    trusted = _hash(trusted_root)
     try:
         found = verify(form)
     except ProofError as error:
         return Verdict(False, error.field, f"Refused: {error}.")
-    if trusted not in (None, found.root):
-        return Verdict(False, "trusted-root", "Refused: its root is not the one that you trust.")
-    fields = {
-        "version": COLUMNS_VERSION,
-        "network": found.network,
-        "range_start": found.range_start,
-        "cp_height": found.cp_height,
-        "root": found.root[::-1].hex(),
-        "tip_hash": found.tip_hash[::-1].hex(),
-        "count": found.count,
+    for name, its in (("root", found.root), ("start", found.start_hash), ("height", found.start_height)):
+        if trusted[name] not in (None, its):
+            return Verdict(False, f"trusted-{name}", f"Refused: its {name} is not the one that you trust.")
+    hashes = {"root": found.root, "tip_hash": found.tip_hash, "start_hash": found.start_hash}
+    plain = ("version", "network", "range_start", "start_height", "cp_height", "count")
+    fields = {name: getattr(found, name) for name in plain} | {
+        name: value and value[::-1].hex() for name, value in hashes.items()
     }
-    rests_on, claimed = ("maker", ("root", "cp_height")) if trusted is None else ("trusted root", ())
-    if found.range_start:  # a root tells how many blocks there are, not from where they are counted
-        claimed = (*(("root",) if trusted is None else ()), "range_start", "cp_height")
-    under = "the root you trust" if trusted else f"root {fields['root']}, the maker's word until you compare it"
-    blocks = f"the {found.network} blocks up to {found.cp_height}"
-    says = f"{found.count} headers are at their heights of {blocks} under {under}."
-    return Verdict(True, "ok", says, rests_on, claimed, fields)
+    fields = {name: value for name, value in fields.items() if value is not None}
+    rooted, counted = trusted["root"] is not None, found.start_height == 0 or trusted["height"] is not None
+    claimed: tuple[str, ...] = () if rooted else ("root",)
+    if not (rooted and counted):  # a root tells how many blocks there are, not from where they are counted
+        claimed += ("range_start" if found.start_height is None else "start_height", "cp_height")
+    says = _told(fields, rooted=rooted) + (f". Claimed, not proven: {', '.join(claimed)}." if claimed else ".")
+    return Verdict(True, "ok", says, "trusted root" if rooted else "maker", claimed, fields)
 
 
-def _hash(given: bytes | str | None) -> bytes | None:
-    """As ``merkle.verify`` reads a trusted hash."""
-    try:
-        found = bytes.fromhex(given)[::-1] if isinstance(given, str) else given
-    except ValueError:
-        found = b""
-    if found is not None and len(found) != ROOT_SIZE:
-        raise InputError("trusted hash", "is not 32 bytes, 64 digits in hex")
-    return found
+def _told(fields: Mapping[str, Any], *, rooted: bool) -> str:
+    under = "the root you trust" if rooted else f"root {fields['root']}, the maker's word until you compare it"
+    blocks = f"the {fields['network']} blocks up to {fields['cp_height']}"
+    counted = "heights by the maker's word: a proof of version 6 does not show which block they count from"
+    if "start_hash" in fields:
+        counted = f"heights counted from block {fields['start_hash']} at {fields['start_height']}"
+    return f"{fields['count']} headers are at their heights of {blocks} under {under}, {counted}"
 
 
 def _form(data: bytes | str | Mapping[str, Any]) -> bytes | Mapping[str, Any]:

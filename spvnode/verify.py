@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from merkle.errors import ProofError
 from merkle.verify import Verdict
-from spvnode.proofs import verify_any
+from spvnode.proofs import NOT_A_PROOF, verify_any
 
 if TYPE_CHECKING:
     from spvnode.ethereum.accounts import Account
@@ -35,6 +35,7 @@ __all__ = [
     "Beacon",
     "Header",
     "Headers",
+    "NotAProof",
     "NotProven",
     "Result",
     "Transaction",
@@ -62,7 +63,12 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class NotProven(Result):
-    """The proof does not hold, or is none: ``reason`` and ``says`` tell."""
+    """The proof does not hold: ``reason`` and ``says`` tell."""
+
+
+@dataclass(frozen=True, slots=True)
+class NotAProof(NotProven):
+    """What was given is no proof, or one of a version that is not known here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +95,7 @@ class Transaction(Header):
 
 @dataclass(frozen=True, slots=True)
 class Ancestry(Result):
-    """The old tip is an ancestor of the new one (version 4)."""
+    """The old tip is an ancestor of the new one (version 7, or 4)."""
 
     network: str
     old_height: int
@@ -102,7 +108,7 @@ class Ancestry(Result):
 
 @dataclass(frozen=True, slots=True)
 class Headers(Result):
-    """Many headers are at their heights (versions 5 and 6). ``hashes`` by rising height; empty for version 6, whose
+    """Many headers are at their heights (versions 5 and 8, or 6). ``hashes`` by rising height; empty for 8 and 6, whose
     columns ``merkle.verify_columns`` gives."""
 
     network: str
@@ -158,7 +164,7 @@ def verify(
     )
     common = (found.ok, found.reason, found.says, found.rests_on, tuple(found.claimed), found.fields)
     if not found.ok:
-        return NotProven(*common)
+        return (NotAProof if found.reason == NOT_A_PROOF else NotProven)(*common)
     if not isinstance(found, Verdict):
         return Beacon(*common, **_beacon(found))
     return _of_tree(found.fields, common)
@@ -210,7 +216,15 @@ def _of_tree(fields: Mapping[str, Any], common: tuple[Any, ...]) -> Result:
     return kind(*common, **values)
 
 
-_KINDS: Mapping[int, type[Result]] = {1: Header, 3: Transaction, 4: Ancestry, 5: Headers, 6: Headers}
+_KINDS: Mapping[int, type[Result]] = {
+    1: Header,
+    3: Transaction,
+    4: Ancestry,
+    5: Headers,
+    6: Headers,
+    7: Ancestry,
+    8: Headers,
+}
 
 
 def _beacon(found: BeaconVerdict) -> dict[str, Any]:

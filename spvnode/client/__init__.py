@@ -8,6 +8,8 @@
     node.getblockcount()
     for event in node.events(kinds=["reorg"]):
         print(event.data["undo"], event.cursor)
+    for verdict in node.verify_proofs(bundles):   # any number of them, in bytes, as they come
+        print(verdict.valid, verdict.root_matches)
 
     node = client.connect("http://127.0.0.1:8342", token="...")
     node = client.connect_async("~/node")         # the same with await, on trio or asyncio
@@ -27,6 +29,7 @@ from spvnode.client.exchange import TIMEOUT
 from spvnode.client.place import Place, find_place
 from spvnode.client.retries import Retries
 from spvnode.client.stream import Event
+from spvnode.client.upload import ProofVerdict
 
 if TYPE_CHECKING:
     from spvnode.client.concurrent import AsyncClient
@@ -39,6 +42,7 @@ __all__ = [
     "Events",
     "Passing",
     "Place",
+    "ProofVerdict",
     "Refused",
     "Retries",
     "RpcFailed",

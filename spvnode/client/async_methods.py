@@ -7,16 +7,15 @@ Written by `make docs` from the table of methods: do not edit.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 if TYPE_CHECKING:
     from spvnode.rpc import results
 
-Json = dict[str, Any]
-
 
 class AsyncMethods:
-    """One Python method for each of the RPC's; docs/rpc.md tells what they take and give."""
+    """One Python method for each of the RPC's; docs/rpc.md tells what they take and give. Results are dictionaries as
+    they come, typed as ``spvnode.rpc.results`` has them."""
 
     async def call(self, method: str, params: Mapping[str, Any] | None = None) -> Any:
         """The result of any method."""
@@ -56,9 +55,11 @@ class AsyncMethods:
         header: Literal["finalized", "optimistic"] | None = None,
         format: Literal["hex", "json"] | None = None,
         network: str | None = None,
-    ) -> Json:
+    ) -> results.BeaconHeaderProof:
         """A portable proof of a beacon chain's header."""
-        found: Json = await self.call("getbeaconheaderproof", {"header": header, "format": format, "network": network})
+        found: results.BeaconHeaderProof = await self.call(
+            "getbeaconheaderproof", {"header": header, "format": format, "network": network}
+        )
         return found
 
     async def getbestblockhash(self, network: str | None = None) -> str:
@@ -76,9 +77,11 @@ class AsyncMethods:
         found: int = await self.call("getblockcount", {"network": network})
         return found
 
-    async def getblockfilter(self, blockhash: str, filtertype: str | None = None, network: str | None = None) -> Json:
+    async def getblockfilter(
+        self, blockhash: str, filtertype: str | None = None, network: str | None = None
+    ) -> results.BlockFilter:
         """The compact filter of a block, from peers."""
-        found: Json = await self.call(
+        found: results.BlockFilter = await self.call(
             "getblockfilter", {"blockhash": blockhash, "filtertype": filtertype, "network": network}
         )
         return found
@@ -87,6 +90,19 @@ class AsyncMethods:
         """The hash at a height."""
         found: str = await self.call("getblockhash", {"height": height, "network": network})
         return found
+
+    @overload
+    async def getblockheader(
+        self, blockhash: str, verbose: Literal[True] | None = None, network: str | None = None
+    ) -> results.OneBlockHeader: ...
+
+    @overload
+    async def getblockheader(self, blockhash: str, verbose: Literal[False], network: str | None = None) -> str: ...
+
+    @overload
+    async def getblockheader(
+        self, blockhash: str, verbose: bool, network: str | None = None
+    ) -> results.OneBlockHeader | str: ...
 
     async def getblockheader(
         self, blockhash: str, verbose: bool | None = None, network: str | None = None
@@ -128,9 +144,11 @@ class AsyncMethods:
         found: results.Events = await self.call("getevents", {"cursor": cursor, "limit": limit, "network": network})
         return found
 
-    async def getfinalizedheader(self, block: int | str | None = None, network: str | None = None) -> Json:
+    async def getfinalizedheader(
+        self, block: int | str | None = None, network: str | None = None
+    ) -> results.FinalizedHeader:
         """The newest finalized header of a beacon chain."""
-        found: Json = await self.call("getfinalizedheader", {"block": block, "network": network})
+        found: results.FinalizedHeader = await self.call("getfinalizedheader", {"block": block, "network": network})
         return found
 
     async def getheaderproof(
@@ -165,19 +183,24 @@ class AsyncMethods:
         found: results.NodeInfo = await self.call("getnodeinfo")
         return found
 
-    async def getoptimisticheader(self, network: str | None = None) -> Json:
+    async def getoptimisticheader(self, network: str | None = None) -> results.OptimisticHeader:
         """The newest signed header of a beacon chain."""
-        found: Json = await self.call("getoptimisticheader", {"network": network})
+        found: results.OptimisticHeader = await self.call("getoptimisticheader", {"network": network})
         return found
 
-    async def getpeerinfo(self, network: str | None = None) -> list[Json]:
+    async def getpeerinfo(self, network: str | None = None) -> list[results.PeerInfo]:
         """The connected peers."""
-        found: list[Json] = await self.call("getpeerinfo", {"network": network})
+        found: list[results.PeerInfo] = await self.call("getpeerinfo", {"network": network})
         return found
 
-    async def getsyncinfo(self, network: str | None = None) -> Json:
+    async def getplugins(self) -> list[results.PluginState]:
+        """The plugins, and what became of them."""
+        found: list[results.PluginState] = await self.call("getplugins")
+        return found
+
+    async def getsyncinfo(self, network: str | None = None) -> results.SyncInfo:
         """How the synchronisation goes."""
-        found: Json = await self.call("getsyncinfo", {"network": network})
+        found: results.SyncInfo = await self.call("getsyncinfo", {"network": network})
         return found
 
     async def gettxoutproof(self, txids: list[str], blockhash: str | None = None, network: str | None = None) -> str:
@@ -199,9 +222,9 @@ class AsyncMethods:
         found: str = await self.call("help", {"command": command})
         return found
 
-    async def importheaders(self, headers: str, network: str | None = None) -> Json:
+    async def importheaders(self, headers: str, network: str | None = None) -> results.Imported:
         """Checks and commits headers."""
-        found: Json = await self.call("importheaders", {"headers": headers, "network": network})
+        found: results.Imported = await self.call("importheaders", {"headers": headers, "network": network})
         return found
 
     async def listbanned(self) -> list[results.Banned]:
@@ -214,14 +237,14 @@ class AsyncMethods:
         found: list[results.WatchEntry] = await self.call("listwatches")
         return found
 
-    async def reload(self) -> Json:
+    async def reload(self) -> results.Reloaded:
         """Reads the configuration again."""
-        found: Json = await self.call("reload")
+        found: results.Reloaded = await self.call("reload")
         return found
 
-    async def rpc_discover(self) -> Json:
+    async def rpc_discover(self) -> results.OpenRpc:
         """An OpenRPC document of all methods."""
-        found: Json = await self.call("rpc.discover")
+        found: results.OpenRpc = await self.call("rpc.discover")
         return found
 
     async def setban(
@@ -245,12 +268,16 @@ class AsyncMethods:
         found: int = await self.call("uptime")
         return found
 
-    async def verifyaccountproof(self, proof: Json, block: int | str | None = None, network: str | None = None) -> Json:
+    async def verifyaccountproof(
+        self, proof: Mapping[str, Any], block: int | str | None = None, network: str | None = None
+    ) -> results.AccountVerdict:
         """Checks an account or storage proof."""
-        found: Json = await self.call("verifyaccountproof", {"proof": proof, "block": block, "network": network})
+        found: results.AccountVerdict = await self.call(
+            "verifyaccountproof", {"proof": proof, "block": block, "network": network}
+        )
         return found
 
-    async def verifyheaderproof(self, bundle: str | Json) -> results.Verdict:
+    async def verifyheaderproof(self, bundle: str | Mapping[str, Any]) -> results.Verdict:
         """Checks a proof."""
         found: results.Verdict = await self.call("verifyheaderproof", {"bundle": bundle})
         return found
@@ -280,15 +307,30 @@ class AsyncMethods:
 
     async def watch(
         self,
-        kind: Literal["confirmations", "time", "reorg"],
+        kind: Literal["confirmations", "time", "reorg", "script"],
         hash: str | None = None,
         confirmations: int | None = None,
         time: int | None = None,
+        txid: str | None = None,
+        scripts: list[str] | None = None,
+        addresses: list[str] | None = None,
+        since: int | None = None,
         network: str | None = None,
     ) -> results.WatchId:
-        """Tells once something has happened to a block."""
+        """Tells once something has happened to a block, a transaction, or a script."""
         found: results.WatchId = await self.call(
-            "watch", {"kind": kind, "hash": hash, "confirmations": confirmations, "time": time, "network": network}
+            "watch",
+            {
+                "kind": kind,
+                "hash": hash,
+                "confirmations": confirmations,
+                "time": time,
+                "txid": txid,
+                "scripts": scripts,
+                "addresses": addresses,
+                "since": since,
+                "network": network,
+            },
         )
         return found
 

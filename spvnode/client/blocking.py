@@ -19,6 +19,7 @@ from spvnode.client.exchange import (
     Call,
     Params,
     Reply,
+    Request,
     encode,
     encode_call,
     events_path,
@@ -33,6 +34,7 @@ from spvnode.client.methods import Methods
 from spvnode.client.place import Place
 from spvnode.client.retries import Course, Retries
 from spvnode.client.stream import SILENCE, Event, Parser
+from spvnode.client.upload import UPLOAD_KIND, UPLOAD_PATH, ProofVerdict, Row, verdicts_of
 
 UNAUTHORIZED = 401
 PART = 65_536
@@ -97,7 +99,7 @@ class Client(Methods):
 
     def call(self, method: str, params: Params | None = None) -> Any:
         """The result of any method, its parameters by name or by position."""
-        body = encode(encode_call(method, params))
+        body = Request(encode(encode_call(method, params)))
         wait = patience(method, self._timeout)
         course = Course(self._retries, repeatable=repeatable(method))
         while True:
@@ -110,7 +112,7 @@ class Client(Methods):
         """A result for each call, or the RpcFailed or Busy that stands in its place."""
         if not calls:
             return []
-        body = encode([encode_call(method, params, number) for number, (method, params) in enumerate(calls, 1)])
+        body = Request(encode([encode_call(method, params, at) for at, (method, params) in enumerate(calls, 1)]))
         every = all(repeatable(method) for method, _ in calls)
         course = Course(self._retries, repeatable=every)
         while True:
@@ -125,37 +127,58 @@ class Client(Methods):
         *,
         networks: Iterable[str] = (),
         kinds: Iterable[str] = (),
+        filter: str = "",
         patience: float | None = None,
     ) -> Events:
         """What happens from now on, or after ``cursor``; over the daemon's restarts nothing is missed and nothing comes
-        twice. ``patience``: the seconds without a daemon after which Unreachable is raised; None for never."""
+        twice. ``filter``: name of a plugin of the daemon's. ``patience``: the seconds without a daemon after which
+        Unreachable is raised; None for never."""
         course = Course(self._retries, endless=True, patience=patience)
-        return Events(self._place, events_path(networks, kinds), cursor, course)
+        return Events(self._place, events_path(networks, kinds, filter), cursor, course)
 
-    def _ask(self, body: bytes, timeout: float, *, keep: bool) -> Reply:
+    def verify_proofs(self, bundles: Iterable[bytes]) -> Iterator[ProofVerdict]:
+        """The daemon's verdict on each of any number of bundles, their canonical bytes, in their order and as they
+        come. Credentials of the scope ``proofs``. Refused(413) for one that is longer than the daemon takes here."""
+        row = Row()
+        for bundle in bundles:
+            if row.is_full(bundle):
+                yield from self._upload(*row.take())
+            row.add(bundle)
+        if row.count:
+            yield from self._upload(*row.take())
+
+    def _upload(self, body: bytes, count: int) -> list[ProofVerdict]:
+        course = Course(self._retries)
+        while True:
+            try:
+                return verdicts_of(self._ask(Request(body, UPLOAD_PATH, UPLOAD_KIND), self._timeout, keep=True), count)
+            except Passing as error:
+                time.sleep(course.after(error))
+
+    def _ask(self, request: Request, timeout: float, *, keep: bool) -> Reply:
         with self._lock:
             if not keep:
                 self._drop()  # a connection that the daemon has just closed would leave open what became of the call
             kept = self._connection is not None
             headers = self._place.headers()
             try:
-                reply = self._exchange(body, headers, timeout)
+                reply = self._exchange(request, headers, timeout)
             except Unreachable as error:
                 if not kept or isinstance(error.__cause__, TimeoutError):
                     raise
-                reply = self._exchange(body, headers, timeout)  # the kept one had been closed; now on a new one
+                reply = self._exchange(request, headers, timeout)  # the kept one had been closed; now on a new one
             if reply.status == UNAUTHORIZED and self._place.headers() != headers:
                 raise Unreachable("the daemon was started anew", untouched=True)
             return reply
 
-    def _exchange(self, body: bytes, headers: dict[str, str], timeout: float) -> Reply:
+    def _exchange(self, request: Request, headers: dict[str, str], timeout: float) -> Reply:
         if self._connection is None:
             self._connection = open_connection(self._place, self._timeout)
         connection = self._connection
         try:
             if connection.sock is not None:
                 connection.sock.settimeout(timeout)
-            connection.request("POST", "/", body, {"Content-Type": "application/json", **headers})
+            connection.request("POST", request.path, request.body, {"Content-Type": request.kind, **headers})
             response = connection.getresponse()
             reply = Reply(response.status, response.read(MAX_REPLY + 1), retry_after(response.getheader("Retry-After")))
         except (OSError, http.client.HTTPException) as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Sequence
 from typing import Any, Self
 
 import anyio
@@ -20,6 +20,7 @@ from spvnode.client.exchange import (
     Call,
     Params,
     Reply,
+    Request,
     encode,
     encode_call,
     events_path,
@@ -33,7 +34,9 @@ from spvnode.client.exchange import (
 from spvnode.client.place import Place
 from spvnode.client.retries import Course, Retries
 from spvnode.client.stream import SILENCE, Event, Parser
+from spvnode.client.upload import UPLOAD_KIND, UPLOAD_PATH, ProofVerdict, Row, verdicts_of
 
+Bundles = Iterable[bytes] | AsyncIterable[bytes]
 _GONE = (OSError, anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError, h11.ProtocolError)
 
 
@@ -112,7 +115,7 @@ class AsyncClient(AsyncMethods):
 
     async def call(self, method: str, params: Params | None = None) -> Any:
         """The result of any method, its parameters by name or by position."""
-        body = encode(encode_call(method, params))
+        body = Request(encode(encode_call(method, params)))
         wait = patience(method, self._timeout)
         course = Course(self._retries, repeatable=repeatable(method))
         while True:
@@ -125,7 +128,7 @@ class AsyncClient(AsyncMethods):
         """A result for each call, or the RpcFailed or Busy that stands in its place."""
         if not calls:
             return []
-        body = encode([encode_call(method, params, number) for number, (method, params) in enumerate(calls, 1)])
+        body = Request(encode([encode_call(method, params, at) for at, (method, params) in enumerate(calls, 1)]))
         course = Course(self._retries, repeatable=all(repeatable(method) for method, _ in calls))
         while True:
             try:
@@ -139,19 +142,40 @@ class AsyncClient(AsyncMethods):
         *,
         networks: Iterable[str] = (),
         kinds: Iterable[str] = (),
+        filter: str = "",
         patience: float | None = None,
     ) -> AsyncEvents:
         """As ``Client.events``, for ``async for``; with ``async with`` around it the connection ends with the block."""
         course = Course(self._retries, endless=True, patience=patience)
-        return AsyncEvents(self._place, events_path(networks, kinds), cursor, course)
+        return AsyncEvents(self._place, events_path(networks, kinds, filter), cursor, course)
 
-    async def _ask(self, body: bytes, seconds: float) -> Reply:
+    async def verify_proofs(self, bundles: Bundles) -> AsyncGenerator[ProofVerdict, None]:
+        """As ``Client.verify_proofs``, for ``async for``; the bundles may come from an async iterable."""
+        row = Row()
+        async for bundle in _each(bundles):
+            if row.is_full(bundle):
+                for verdict in await self._upload(*row.take()):
+                    yield verdict
+            row.add(bundle)
+        if row.count:
+            for verdict in await self._upload(*row.take()):
+                yield verdict
+
+    async def _upload(self, body: bytes, count: int) -> list[ProofVerdict]:
+        course = Course(self._retries)
+        while True:
+            try:
+                return verdicts_of(await self._ask(Request(body, UPLOAD_PATH, UPLOAD_KIND), self._timeout), count)
+            except Passing as error:
+                await anyio.sleep(course.after(error))
+
+    async def _ask(self, sent: Request, seconds: float) -> Reply:
         headers = self._place.headers()
         connection = await self._open()
         try:
             with anyio.fail_after(seconds):
-                wanted = {"Content-Type": "application/json", "Connection": "close", **headers}
-                reply = await connection.request("POST", "/", wanted, body)
+                wanted = {"Content-Type": sent.kind, "Connection": "close", **headers}
+                reply = await connection.request("POST", sent.path, wanted, sent.body)
                 reply = Reply(reply.status, await connection.whole(MAX_REPLY), reply.retry_after)
         except _GONE as error:  # fail_after's TimeoutError is an OSError
             what = str(error) or type(error).__name__
@@ -169,6 +193,15 @@ class AsyncClient(AsyncMethods):
                 return await _Connection.open(self._place)
         except TimeoutError as error:
             raise Unreachable(f"no daemon answers at {self._place} (timed out)", untouched=True) from error
+
+
+async def _each(bundles: Bundles) -> AsyncGenerator[bytes, None]:
+    if isinstance(bundles, AsyncIterable):
+        async for bundle in bundles:
+            yield bundle
+    else:
+        for bundle in bundles:
+            yield bundle
 
 
 class AsyncEvents(AsyncIterator[Event]):

@@ -18,6 +18,8 @@ MAX_REPLY = 64 << 20
 """Bytes of a reply that are read: twice what the daemon sends. Whoever listens there can fill it."""
 MAX_TOLD = 300
 """Characters of a refusal that an error repeats."""
+MAX_RETRY_AFTER = 86_400.0
+"""Seconds that a refusal may make a client wait; the daemon's own longest. Whoever listens there can say any number."""
 EVENTS_PATH = "/events"
 LIMIT_EXCEEDED = -32005
 IN_WARMUP = -28
@@ -33,6 +35,14 @@ class Reply(NamedTuple):
     status: int
     body: bytes
     retry_after: float = 0.0
+
+
+class Request(NamedTuple):
+    """A POST."""
+
+    body: bytes
+    path: str = "/"
+    kind: str = "application/json"
 
 
 def encode_call(method: str, params: Params | None, number: int = 1) -> dict[str, Any]:
@@ -68,12 +78,16 @@ def results_of(reply: Reply, count: int) -> list[Any]:
     parsed = _parsed(reply)
     if not isinstance(parsed, list):
         return [_outcome(parsed, reply)]
-    found: dict[object, Any] = {}
+    found: dict[int, Any] = {}
     for answer in parsed:
+        outcome: Any
         try:
-            found[answer.get("id")] = _outcome(answer, reply)
+            outcome = _outcome(answer, reply)
         except (RpcFailed, Busy) as error:
-            found[answer.get("id")] = error
+            outcome = error
+        if not isinstance(number := answer.get("id"), int):
+            raise ClientError("the reply answers something that was not asked")
+        found[number] = outcome
     if set(found) != set(range(1, count + 1)):
         raise ClientError(f"the reply answers {len(found)} calls of {count}")
     return [found[number] for number in range(1, count + 1)]
@@ -94,7 +108,9 @@ def _outcome(answer: Any, reply: Reply) -> Any:
         message, data = str(error.get("message")), error.get("data")
         if error["code"] == LIMIT_EXCEEDED:
             wait = data.get("retry_after") if isinstance(data, dict) else None
-            raise Busy(message, float(wait) if isinstance(wait, int | float) else reply.retry_after)
+            if not isinstance(wait, int | float) or not 0 <= wait <= MAX_RETRY_AFTER:  # NaN is no number between
+                wait = reply.retry_after
+            raise Busy(message, float(wait))
         raise RpcFailed(error["code"], message)
     if not isinstance(answer, dict) or "result" not in answer:
         raise refusal(reply)
@@ -113,11 +129,13 @@ def refusal(reply: Reply) -> ClientError:
 
 def retry_after(text: str | None) -> float:
     """Seconds of a ``Retry-After`` header."""
-    return float(text) if text is not None and text.isascii() and text.isdigit() and len(text) <= 6 else 0.0
+    if text is None or not (text.isascii() and text.isdigit()) or len(text) > 6:
+        return 0.0
+    return min(float(text), MAX_RETRY_AFTER)
 
 
-def events_path(networks: Iterable[str], kinds: Iterable[str]) -> str:
+def events_path(networks: Iterable[str], kinds: Iterable[str], filter: str = "") -> str:
     """The path of a stream of events."""
-    lists = {"networks": ",".join(networks), "kinds": ",".join(kinds)}
+    lists = {"networks": ",".join(networks), "kinds": ",".join(kinds), "filter": filter}
     query = urlencode({name: text for name, text in lists.items() if text})
     return f"{EVENTS_PATH}?{query}" if query else EVENTS_PATH

@@ -6,16 +6,15 @@ Written by `make docs` from the table of methods: do not edit.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 if TYPE_CHECKING:
     from spvnode.rpc import results
 
-Json = dict[str, Any]
-
 
 class Methods:
-    """One Python method for each of the RPC's; docs/rpc.md tells what they take and give."""
+    """One Python method for each of the RPC's; docs/rpc.md tells what they take and give. Results are dictionaries as
+    they come, typed as ``spvnode.rpc.results`` has them."""
 
     def call(self, method: str, params: Mapping[str, Any] | None = None) -> Any:
         """The result of any method."""
@@ -53,9 +52,11 @@ class Methods:
         header: Literal["finalized", "optimistic"] | None = None,
         format: Literal["hex", "json"] | None = None,
         network: str | None = None,
-    ) -> Json:
+    ) -> results.BeaconHeaderProof:
         """A portable proof of a beacon chain's header."""
-        found: Json = self.call("getbeaconheaderproof", {"header": header, "format": format, "network": network})
+        found: results.BeaconHeaderProof = self.call(
+            "getbeaconheaderproof", {"header": header, "format": format, "network": network}
+        )
         return found
 
     def getbestblockhash(self, network: str | None = None) -> str:
@@ -73,9 +74,11 @@ class Methods:
         found: int = self.call("getblockcount", {"network": network})
         return found
 
-    def getblockfilter(self, blockhash: str, filtertype: str | None = None, network: str | None = None) -> Json:
+    def getblockfilter(
+        self, blockhash: str, filtertype: str | None = None, network: str | None = None
+    ) -> results.BlockFilter:
         """The compact filter of a block, from peers."""
-        found: Json = self.call(
+        found: results.BlockFilter = self.call(
             "getblockfilter", {"blockhash": blockhash, "filtertype": filtertype, "network": network}
         )
         return found
@@ -84,6 +87,19 @@ class Methods:
         """The hash at a height."""
         found: str = self.call("getblockhash", {"height": height, "network": network})
         return found
+
+    @overload
+    def getblockheader(
+        self, blockhash: str, verbose: Literal[True] | None = None, network: str | None = None
+    ) -> results.OneBlockHeader: ...
+
+    @overload
+    def getblockheader(self, blockhash: str, verbose: Literal[False], network: str | None = None) -> str: ...
+
+    @overload
+    def getblockheader(
+        self, blockhash: str, verbose: bool, network: str | None = None
+    ) -> results.OneBlockHeader | str: ...
 
     def getblockheader(
         self, blockhash: str, verbose: bool | None = None, network: str | None = None
@@ -125,9 +141,9 @@ class Methods:
         found: results.Events = self.call("getevents", {"cursor": cursor, "limit": limit, "network": network})
         return found
 
-    def getfinalizedheader(self, block: int | str | None = None, network: str | None = None) -> Json:
+    def getfinalizedheader(self, block: int | str | None = None, network: str | None = None) -> results.FinalizedHeader:
         """The newest finalized header of a beacon chain."""
-        found: Json = self.call("getfinalizedheader", {"block": block, "network": network})
+        found: results.FinalizedHeader = self.call("getfinalizedheader", {"block": block, "network": network})
         return found
 
     def getheaderproof(
@@ -162,19 +178,24 @@ class Methods:
         found: results.NodeInfo = self.call("getnodeinfo")
         return found
 
-    def getoptimisticheader(self, network: str | None = None) -> Json:
+    def getoptimisticheader(self, network: str | None = None) -> results.OptimisticHeader:
         """The newest signed header of a beacon chain."""
-        found: Json = self.call("getoptimisticheader", {"network": network})
+        found: results.OptimisticHeader = self.call("getoptimisticheader", {"network": network})
         return found
 
-    def getpeerinfo(self, network: str | None = None) -> list[Json]:
+    def getpeerinfo(self, network: str | None = None) -> list[results.PeerInfo]:
         """The connected peers."""
-        found: list[Json] = self.call("getpeerinfo", {"network": network})
+        found: list[results.PeerInfo] = self.call("getpeerinfo", {"network": network})
         return found
 
-    def getsyncinfo(self, network: str | None = None) -> Json:
+    def getplugins(self) -> list[results.PluginState]:
+        """The plugins, and what became of them."""
+        found: list[results.PluginState] = self.call("getplugins")
+        return found
+
+    def getsyncinfo(self, network: str | None = None) -> results.SyncInfo:
         """How the synchronisation goes."""
-        found: Json = self.call("getsyncinfo", {"network": network})
+        found: results.SyncInfo = self.call("getsyncinfo", {"network": network})
         return found
 
     def gettxoutproof(self, txids: list[str], blockhash: str | None = None, network: str | None = None) -> str:
@@ -196,9 +217,9 @@ class Methods:
         found: str = self.call("help", {"command": command})
         return found
 
-    def importheaders(self, headers: str, network: str | None = None) -> Json:
+    def importheaders(self, headers: str, network: str | None = None) -> results.Imported:
         """Checks and commits headers."""
-        found: Json = self.call("importheaders", {"headers": headers, "network": network})
+        found: results.Imported = self.call("importheaders", {"headers": headers, "network": network})
         return found
 
     def listbanned(self) -> list[results.Banned]:
@@ -211,14 +232,14 @@ class Methods:
         found: list[results.WatchEntry] = self.call("listwatches")
         return found
 
-    def reload(self) -> Json:
+    def reload(self) -> results.Reloaded:
         """Reads the configuration again."""
-        found: Json = self.call("reload")
+        found: results.Reloaded = self.call("reload")
         return found
 
-    def rpc_discover(self) -> Json:
+    def rpc_discover(self) -> results.OpenRpc:
         """An OpenRPC document of all methods."""
-        found: Json = self.call("rpc.discover")
+        found: results.OpenRpc = self.call("rpc.discover")
         return found
 
     def setban(
@@ -242,12 +263,16 @@ class Methods:
         found: int = self.call("uptime")
         return found
 
-    def verifyaccountproof(self, proof: Json, block: int | str | None = None, network: str | None = None) -> Json:
+    def verifyaccountproof(
+        self, proof: Mapping[str, Any], block: int | str | None = None, network: str | None = None
+    ) -> results.AccountVerdict:
         """Checks an account or storage proof."""
-        found: Json = self.call("verifyaccountproof", {"proof": proof, "block": block, "network": network})
+        found: results.AccountVerdict = self.call(
+            "verifyaccountproof", {"proof": proof, "block": block, "network": network}
+        )
         return found
 
-    def verifyheaderproof(self, bundle: str | Json) -> results.Verdict:
+    def verifyheaderproof(self, bundle: str | Mapping[str, Any]) -> results.Verdict:
         """Checks a proof."""
         found: results.Verdict = self.call("verifyheaderproof", {"bundle": bundle})
         return found
@@ -277,15 +302,30 @@ class Methods:
 
     def watch(
         self,
-        kind: Literal["confirmations", "time", "reorg"],
+        kind: Literal["confirmations", "time", "reorg", "script"],
         hash: str | None = None,
         confirmations: int | None = None,
         time: int | None = None,
+        txid: str | None = None,
+        scripts: list[str] | None = None,
+        addresses: list[str] | None = None,
+        since: int | None = None,
         network: str | None = None,
     ) -> results.WatchId:
-        """Tells once something has happened to a block."""
+        """Tells once something has happened to a block, a transaction, or a script."""
         found: results.WatchId = self.call(
-            "watch", {"kind": kind, "hash": hash, "confirmations": confirmations, "time": time, "network": network}
+            "watch",
+            {
+                "kind": kind,
+                "hash": hash,
+                "confirmations": confirmations,
+                "time": time,
+                "txid": txid,
+                "scripts": scripts,
+                "addresses": addresses,
+                "since": since,
+                "network": network,
+            },
         )
         return found
 

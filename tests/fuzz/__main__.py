@@ -21,7 +21,7 @@ def run(name: str, seconds: int, corpus: Path) -> int:
     """One target in this process. Exits the process at a finding."""
     import atheris  # noqa: PLC0415 - only where it is installed
 
-    with atheris.instrument_imports(include=["p2p", "merkle", "spvnode", "targets"]):
+    with atheris.instrument_imports(include=["p2p", "merkle", "spvnode", "targets", "proof_targets"]):
         from targets import TARGETS, seeds  # noqa: PLC0415 - instrumented, so here
 
     corpus.mkdir(parents=True, exist_ok=True)

@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 
+from proof_targets import PROOF_TARGETS, proof_seeds
+
 from merkle.bundle import decode as decode_header_bundle
 from merkle.bundle import from_json
 from merkle.errors import ProofError
@@ -193,6 +195,7 @@ TARGETS: Mapping[str, Target] = {
     "ssz": refusing(container),
     "items": items,
     "electrum": electrum,
+    **PROOF_TARGETS,
 }
 """Every one by name."""
 
@@ -209,4 +212,5 @@ def seeds() -> dict[str, list[bytes]]:
             b'[{"id":"a","method":"server.version","params":{"protocol_version":["1.4","1.6"]}},5]',
         ],
         "enr": [bytes.fromhex(ENR)],
+        **proof_seeds(),
     }

@@ -1,10 +1,12 @@
-"""Checks a beacon bundle once more, with nothing of the product: its own decoding, hashing and rules, and the BLS of
-somebody else. Asserts what it finds wrong. Source: consensus-specs ``{altair,..,fulu}/light-client``."""
+"""Checks light-client objects once more, with nothing of the product: its own decoding, hashing and rules, and the BLS
+of somebody else; ``beacon_bundle_check`` checks what a row of them shows. Asserts what it finds wrong. Source:
+consensus-specs ``{altair,..,fulu}/light-client``."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha256
 from itertools import pairwise
 
@@ -76,6 +78,7 @@ def root_of(leaves: list[bytes]) -> bytes:
     return leaves[0]
 
 
+@lru_cache(50_000)  # keys and fields come again in every bundle of a chain
 def packed(data: bytes) -> bytes:
     return root_of([data[at : at + 32].ljust(32, b"\0") for at in range(0, len(data), 32)])
 
@@ -131,63 +134,56 @@ def read_committee(reader: Reader, size: int) -> tuple[list[bytes], bytes]:
     return keys[:-1], h(root_of([packed(key) for key in keys[:-1]]), packed(keys[-1]))
 
 
-class Checked:
-    """What a bundle shows, after each of its items. ``committees``: public keys by period."""
+@dataclass
+class Update:
+    """One of any kind, its branches checked. ``keys``: of the next committee, where it brings one."""
 
-    def __init__(self, data: bytes, chain: Chain, checkpoint: bytes, bls: FastAggregateVerify) -> None:
-        self.chain, self.bls, self.participants = chain, bls, 0
-        reader = Reader(data)
-        assert reader.number(1) == 2
-        reader.take(reader.number(1))
-        assert reader.take(32) == chain.genesis_validators_root
-        assert reader.take(32) == checkpoint
-        reader.take(4)
-        items = [reader.take(reader.number(4)) for _ in range(reader.number(2))]
-        assert reader.at == len(data)
-        assert items[0][0] == 0
-        self._bootstrap(items[0][5:], chain.fork_of(items[0][1:5]))
-        assert self.finalized.root == checkpoint
-        for place, item in enumerate(items[1:], 2):
-            assert item[0] == 1 or (item[0] in (2, 3) and place == len(items))
-            self._step(item[0], item[5:], chain.fork_of(item[1:5]))
+    attested: Header
+    final: Header | None
+    keys: list[bytes]
+    bits: bytes
+    signature: bytes
+    slot: int
 
-    def _bootstrap(self, data: bytes, fork: str) -> None:
-        reader = Reader(data)
-        start, end = (0, len(reader.take(112))) if fork in INLINE else (reader.number(4), len(data))
-        keys, root = read_committee(reader, self.chain.committee_size)
-        branch = reader.nodes(5 + (fork in DEEP))
-        self.finalized = self.optimistic = read_header(data[start:end], fork)
-        assert self.chain.fork(self.finalized.slot)[0] == fork
-        assert climb(root, branch, 86 if fork in DEEP else 54) == self.finalized.state_root
-        self.committees = {self.chain.period(self.finalized.slot): keys}
+    def check_signature(self, chain: Chain, keys: list[bytes], bls: FastAggregateVerify) -> int:
+        """By the committee with these ``keys``; how many of it signed."""
+        signers = [key for at, key in enumerate(keys) if self.bits[at // 8] >> at % 8 & 1]
+        domain = b"\x07\0\0\0" + chain.data_root(chain.fork(self.slot - 1)[1])[:28]
+        assert bls(signers, h(self.attested.root, domain), self.signature)
+        return len(signers)
 
-    def _step(self, kind: int, data: bytes, fork: str) -> None:
-        """One update of any kind: finality branch, next committee, signature; then headers and committees move."""
-        chain, deep, inline, size = self.chain, fork in DEEP, fork in INLINE, self.chain.committee_size
-        reader = Reader(data)
-        headers = [reader.take(112 if inline else 4)]
-        keys, root = read_committee(reader, size) if kind == 1 else ([], ZERO)
-        next_branch = reader.nodes(5 + deep) if kind == 1 else []
-        headers += [reader.take(112 if inline else 4)] if kind != 3 else []
-        finality_branch = reader.nodes(6 + deep) if kind != 3 else []
-        bits, signature, slot = reader.take(size // 8), reader.take(96), reader.number(8)
-        if not inline:
-            ends = [*(int.from_bytes(offset, "little") for offset in headers), len(data)]
-            assert ends[0] == reader.at
-            headers = [data[start:end] for start, end in pairwise(ends)]
-        attested = read_header(headers[0], fork)
-        assert chain.fork(attested.slot)[0] == fork
-        assert slot > attested.slot
-        final = read_header(headers[1], fork) if any(b"".join(finality_branch)) else None
-        assert not final or climb(final.root, finality_branch, 169 if deep else 105) == attested.state_root
-        brings = any(b"".join(next_branch))
-        assert not brings or climb(root, next_branch, 87 if deep else 55) == attested.state_root
-        signers = [key for at, key in enumerate(self.committees[chain.period(slot)]) if bits[at // 8] >> at % 8 & 1]
-        domain = b"\x07\0\0\0" + chain.data_root(chain.fork(slot - 1)[1])[:28]
-        assert self.bls(signers, h(attested.root, domain), signature)
-        assert kind == 3 or 3 * len(signers) >= 2 * size
-        if final and brings and chain.period(final.slot) == chain.period(attested.slot):
-            self.committees[chain.period(attested.slot) + 1] = keys
-        self.finalized = final if final and final.slot > self.finalized.slot else self.finalized
-        self.optimistic = max(self.optimistic, self.finalized, attested, key=lambda header: header.slot)
-        self.participants = len(signers)
+
+def read_bootstrap(data: bytes, fork: str, chain: Chain) -> tuple[Header, list[bytes]]:
+    """Its header, and the committee's keys, which the header's state commits to."""
+    reader = Reader(data)
+    start, end = (0, len(reader.take(112))) if fork in INLINE else (reader.number(4), len(data))
+    keys, root = read_committee(reader, chain.committee_size)
+    branch = reader.nodes(5 + (fork in DEEP))
+    header = read_header(data[start:end], fork)
+    assert chain.fork(header.slot)[0] == fork
+    assert climb(root, branch, 86 if fork in DEEP else 54) == header.state_root
+    return header, keys
+
+
+def read_update(kind: int, data: bytes, fork: str, chain: Chain) -> Update:
+    """Of kind 1 (best of a period), 2 (finality) or 3 (optimistic): its headers, and the branches between them."""
+    deep, inline = fork in DEEP, fork in INLINE
+    reader = Reader(data)
+    headers = [reader.take(112 if inline else 4)]
+    keys, root = read_committee(reader, chain.committee_size) if kind == 1 else ([], ZERO)
+    next_branch = reader.nodes(5 + deep) if kind == 1 else []
+    headers += [reader.take(112 if inline else 4)] if kind != 3 else []
+    finality_branch = reader.nodes(6 + deep) if kind != 3 else []
+    bits, signature, slot = reader.take(chain.committee_size // 8), reader.take(96), reader.number(8)
+    if not inline:
+        ends = [*(int.from_bytes(offset, "little") for offset in headers), len(data)]
+        assert ends[0] == reader.at
+        headers = [data[start:end] for start, end in pairwise(ends)]
+    attested = read_header(headers[0], fork)
+    assert chain.fork(attested.slot)[0] == fork
+    assert slot > attested.slot
+    final = read_header(headers[1], fork) if any(b"".join(finality_branch)) else None
+    assert not final or climb(final.root, finality_branch, 169 if deep else 105) == attested.state_root
+    brings = any(b"".join(next_branch))
+    assert not brings or climb(root, next_branch, 87 if deep else 55) == attested.state_root
+    return Update(attested, final, keys if brings else [], bits, signature, slot)

@@ -9,17 +9,35 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 PATIENCE = 60.0
 
 
+def unheard(_body: bytes) -> None:
+    """Nobody listens."""
+
+
+hear: Callable[[bytes], None] = unheard
+"""Told every reply that is read here, and every proof that a command writes: ``recheck`` checks the proofs in them."""
+OUTPUTS = {"-o", "--out", "--output"}
+"""Before the name of the file that a command writes."""
+
+
 def spvnode(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Runs one command to its end."""
-    return subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-m", "spvnode", *arguments], capture_output=True, text=True, timeout=PATIENCE, check=False
     )
+    if done.stdout[:1] in ("{", "["):
+        hear(done.stdout.encode())
+    if arguments[0] == "proof" and done.returncode == 0:
+        for file in (file for flag, file in pairwise(arguments) if flag in OUTPUTS):
+            hear(Path(file).read_bytes())
+    return done
 
 
 class _Unix(http.client.HTTPConnection):
@@ -41,6 +59,8 @@ class Daemon:
     only where ``own_peers`` says so: tests do not leave this machine."""
 
     own_peers = False
+    program: tuple[str, ...] = ("-m", "spvnode")
+    """What Python runs."""
 
     def __init__(self, folder: Path, *networks: str) -> None:
         self.folder = folder
@@ -50,7 +70,7 @@ class Daemon:
 
     def start(self, *arguments: str) -> None:
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "spvnode", "run", "--datadir", str(self.folder), "--rpc", "127.0.0.1:0"]
+        command = [sys.executable, *self.program, "run", "--datadir", str(self.folder), "--rpc", "127.0.0.1:0"]
         for network in self.networks:
             command += ["--network", network]
         if not self.own_peers and "--connect" not in arguments:
@@ -66,9 +86,11 @@ class Daemon:
         try:
             body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params})
             connection.request("POST", "/", body, {"content-type": "application/json"})
-            answer = json.loads(connection.getresponse().read())
+            reply = connection.getresponse().read()
         finally:
             connection.close()
+        hear(reply)
+        answer = json.loads(reply)
         if "error" in answer:
             raise RpcFailed(answer["error"])
         return answer["result"]

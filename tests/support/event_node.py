@@ -12,6 +12,7 @@ from mine import regtest_chain
 from rpc_live import Live, live
 from small_node import SmallNode
 
+from spvnode.rpc.events.filters import NO_FILTERS, Filters
 from spvnode.rpc.events.hub import Hub
 from spvnode.rpc.events.journal import Journal
 from spvnode.rpc.services import Services
@@ -58,9 +59,11 @@ class EventNode(SmallNode):
 
 
 @asynccontextmanager
-async def with_hub(node: EventNode, folder: Path, desk: Desk | None = None) -> AsyncIterator[Hub]:
+async def with_hub(
+    node: EventNode, folder: Path, desk: Desk | None = None, filters: Filters = NO_FILTERS
+) -> AsyncIterator[Hub]:
     """A running hub with its journal in ``folder``."""
-    hub = Hub(node, Journal(folder / "watches.json", node.now), desk)
+    hub = Hub(node, Journal(folder / "watches.json", node.now), desk, filters)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(hub.run)
         yield hub

@@ -9,6 +9,15 @@ from pathlib import Path
 from merkle.bundle import HeaderBundle, make_bundle
 from merkle.forest import Forest
 from merkle.hashing import sha256d_headers
+from merkle.proofs import (
+    AncestryProof,
+    ColumnsProof,
+    HeadersProof,
+    at_once,
+    headers_proof_steps,
+    make_ancestry_proof,
+    make_columns_proof,
+)
 from merkle.verify import NETWORKS
 from tests.support.mine import mine_run
 from tests.support.naive_tree import peaks
@@ -36,6 +45,11 @@ class Maker:
 
     def hash(self, height: int) -> bytes:
         return self.hashes[(height - self.base) * 32 :][:32]
+
+    def start(self, height: int | None = None) -> tuple[int, bytes]:
+        """The block that its checks begin at."""
+        at = self.base if height is None else height
+        return at, self.hash(at)
 
     def bundle(self, height: int, cp_height: int | None = None, chainwork: int = 2**70 + 5) -> HeaderBundle:
         tip = self.tip if cp_height is None else cp_height
@@ -70,3 +84,26 @@ def regtest(count: int, base: int = 0, with_peaks: bool = False) -> Maker:
     hashes = sha256d_headers(below)
     run = mine_run(hashes[-32:] if below else bytes(32), 1_600_000_000 + 600 * base, count, seed=9)
     return Maker("regtest", run, base, hashes if with_peaks else b"")
+
+
+def ancestry(maker: Maker, old: int, new: int, start_height: int | None = None) -> AncestryProof:
+    start, genesis = maker.start(start_height), GENESIS[maker.network]
+    return make_ancestry_proof(
+        maker.forest, maker.header, network=maker.network, genesis=genesis, start=start, old=old, new=new
+    )
+
+
+def headers(maker: Maker, heights: list[int], cp_height: int) -> HeadersProof:
+    start, genesis = maker.start(), GENESIS[maker.network]
+    return at_once(
+        headers_proof_steps(
+            maker.forest, maker.header, heights, cp_height, network=maker.network, genesis=genesis, start=start
+        )
+    )
+
+
+def columns_proof(maker: Maker, heights: list[int], cp_height: int, start_height: int | None = None) -> ColumnsProof:
+    start, genesis = maker.start(start_height), GENESIS[maker.network]
+    return make_columns_proof(
+        maker.forest, maker.header, heights, cp_height, network=maker.network, genesis=genesis, start=start
+    )

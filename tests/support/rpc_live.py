@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
 from queue import Queue
@@ -109,13 +109,17 @@ async def live(datadir: Path, node: SmallNode | None = None, **settings: Any) ->
 
 
 @contextmanager
-def live_thread(datadir: Path, node: SmallNode | None = None) -> Iterator[SmallNode]:
+def live_thread(
+    datadir: Path,
+    node: SmallNode | None = None,
+    serve: Callable[[Path, SmallNode], AbstractAsyncContextManager[Live]] = live,
+) -> Iterator[SmallNode]:
     """A server in a thread of its own, for clients that block."""
     node = node or mainnet(20)
     began: Queue[tuple[trio.lowlevel.TrioToken, trio.Event]] = Queue()
 
     async def main() -> None:
-        async with live(datadir, node):
+        async with serve(datadir, node):
             done = trio.Event()
             began.put((trio.lowlevel.current_trio_token(), done))
             await done.wait()

@@ -1,6 +1,6 @@
-"""A second verifier of proofs (versions 1 and 3 to 6), written apart from ``merkle.verify`` and its companions: it
-reads the JSON forms (6: the bytes) and folds nodes by recursion over ranges of leaves instead of level by level. Raises
-``Refuted``. It shares no code with the package.
+"""A second verifier of proofs (versions 1, 3, 4, 5 and 7), written apart from ``merkle.verify`` and its companions: it
+reads the JSON forms and folds nodes by recursion over ranges of leaves instead of level by level. ``second_bytes``
+reads the binary forms, and checks versions 6 and 8. Raises ``Refuted``. It shares no code with the package.
 """
 
 from __future__ import annotations
@@ -8,16 +8,29 @@ from __future__ import annotations
 import hashlib
 import struct
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 GENESIS = {
     "bitcoin": "000000000019d6689c085ae165831e934ff763ae46a2a6c172b3f1b60a8ce26f",
+    "testnet3": "000000000933ea01ad0ee984209779baaec3ced90fa3f408719526f8d77f4943",
+    "testnet4": "00000000da84f2bafbbc53dee25a72ae507ff4914b867c565be350b0da8bf043",
+    "signet": "00000008819873e925422c1ff0f99f7cc9bbb232af63a077a480a3633bee1ef6",
     "regtest": "0f9188f13cb7b2c71f2a335e3a4fc328bf5beb436012afca590b1a11466e2206",
 }
 
 
 class Refuted(Exception):
     """A proof that does not hold."""
+
+
+@dataclass
+class Shown:
+    """What a proof has shown: block hashes by height, roots of header trees, a transaction's id; hex as in replies."""
+
+    blocks: dict[int, str]
+    roots: list[str]
+    txids: list[str] = field(default_factory=list)
 
 
 def h256(data: bytes) -> bytes:
@@ -80,9 +93,9 @@ def multiproof_root(size: int, known: dict[int, bytes], nodes: Sequence[bytes]) 
     return fold(top, 0)
 
 
-def header_tree(form: dict[str, Any], headers: list[tuple[int, str]]) -> None:
+def header_tree(form: dict[str, Any], headers: list[tuple[int, str]]) -> Shown:
     need(form["genesis"] == GENESIS[form["network"]], "genesis")
-    first = form["range_start"]
+    first = started(form)
     leaves = {form["start_height"] - first: internal(form["start_hash"])}
     for height, header in [*headers, (form["cp_height"], form["tip_header"])]:
         leaf = block_id(header)
@@ -91,6 +104,14 @@ def header_tree(form: dict[str, Any], headers: list[tuple[int, str]]) -> None:
     need(max(leaves) == size - 1 and min(leaves) >= 0, "heights")
     found = multiproof_root(size, leaves, [internal(node) for node in form["nodes"]])
     need(found == internal(form["root"]), "root")
+    return Shown({height: block_id(header)[::-1].hex() for height, header in headers}, [form["root"]])
+
+
+def started(form: dict[str, Any]) -> int:
+    """Where the tree begins: at genesis, or at its start block."""
+    need(form["range_start"] in (0, form["start_height"]), "range start")
+    need(form["start_height"] > 0 or form["start_hash"] == GENESIS[form["network"]], "start at genesis")
+    return int(form["range_start"])
 
 
 def peaks(size: int) -> Iterator[tuple[int, int]]:
@@ -102,7 +123,7 @@ def peaks(size: int) -> Iterator[tuple[int, int]]:
             at += 1 << level
 
 
-def ancestry(form: dict[str, Any]) -> None:
+def ancestry(form: dict[str, Any]) -> Shown:
     need(form["genesis"] == GENESIS[form["network"]], "genesis")
     known: dict[tuple[int, int], bytes] = {}
     sizes = {side: form[f"{side}_height"] - form["range_start"] + 1 for side in ("old", "new")}
@@ -117,6 +138,12 @@ def ancestry(form: dict[str, Any]) -> None:
             known = dict(zip(peaks(size), given, strict=True))
         else:
             target = dict(zip(peaks(size), given, strict=True))
+    if form["version"] == 7:
+        node, at = internal(form["start_hash"]), (0, form["start_height"] - started(form))
+        for sibling in form["start_path"]:
+            node = h256(internal(sibling) + node) if at[1] % 2 else h256(node + internal(sibling))
+            at = at[0] + 1, at[1] >> 1
+        need(known.get(at) == node, "the start is in the old tree")
     supply = iter([internal(node) for node in form["proof"]])
     small = min(level for level, _ in known)
     for level in range(small, 33):
@@ -130,56 +157,41 @@ def ancestry(form: dict[str, Any]) -> None:
     for level, index in peaks(sizes["old"]):
         covers = [key for key in target if key[0] >= level and key[1] == index >> (key[0] - level)]
         need(len(covers) == 1 and known.get(covers[0]) == target[covers[0]], "the old tree is in the new one")
+    blocks = {form[f"{side}_height"]: block_id(form[f"{side}_header"])[::-1].hex() for side in sizes}
+    return Shown(blocks, [bag(size, form[f"{side}_peaks"])[::-1].hex() for side, size in sizes.items()])
 
 
-def transaction(form: dict[str, Any]) -> None:
-    check(form["header_proof"])
+def bag(size: int, hexes: list[str]) -> bytes:
+    """The root over peaks: each lower one is paired with itself until it is as high as the next."""
+    nodes = list(zip(peaks(size), map(internal, hexes), strict=True))
+    (level, _), node = nodes.pop()
+    while 1 << level < size:
+        other = nodes.pop()[1] if nodes and nodes[-1][0][0] == level else None
+        node = h256(node + node) if other is None else h256(other + node)
+        level += 1
+    return node
+
+
+def transaction(form: dict[str, Any]) -> Shown:
+    found = check(form["header_proof"])
     coinbase, tx = bytes.fromhex(form["coinbase"]), bytes.fromhex(form["transaction"])
     need(len(tx) != 64 and len(coinbase) != 64, "64 bytes")
     need(coinbase[5:37] == bytes(32) and coinbase[37:41] == b"\xff" * 4, "coinbase")
     leaves = {0: h256(coinbase)}
     need(leaves.setdefault(form["position"], h256(tx)) == h256(tx), "two transactions at one position")
     need(form["position"] < form["tx_count"], "position")
-    found = multiproof_root(form["tx_count"], leaves, [internal(node) for node in form["nodes"]])
-    need(found == bytes.fromhex(form["header_proof"]["header"])[36:68], "Merkle root")
+    root = multiproof_root(form["tx_count"], leaves, [internal(node) for node in form["nodes"]])
+    need(root == bytes.fromhex(form["header_proof"]["header"])[36:68], "Merkle root")
+    found.txids.append(h256(tx)[::-1].hex())
+    return found
 
 
-def columns(data: bytes) -> list[tuple[int, bytes]]:
-    """Version 6, in bytes; returns the proven (height, hash)."""
-    need(data[0] == 6, "version")
-    at = 2 + data[1]
-    need(data[at : at + 32] == internal(GENESIS[data[2:at].decode()]), "genesis")
-    first, tip = struct.unpack_from("<II", data, at + 32)
-    tip_header, root = data[at + 40 : at + 120], data[at + 120 : at + 152]
-    (count,) = struct.unpack_from("<I", data, at + 152)
-    depth = (tip - first).bit_length()
-    heights_at = at + 156
-    headers_at = heights_at + 4 * count
-    tip_at = headers_at + 80 * count
-    rows = [(tip, tip_header, data[tip_at:][: 32 * depth])]
-    for i in range(count):
-        (height,) = struct.unpack_from("<I", data, heights_at + 4 * i)
-        branch = data[tip_at + 32 * depth * (i + 1) :][: 32 * depth]
-        rows.append((height, data[headers_at + 80 * i :][:80], branch))
-    need(len(data) == tip_at + 32 * depth * (count + 1), "length")
-    for height, header, branch in rows:
-        node, position = block_id(header.hex()), height - first
-        need(0 <= position <= tip - first, "height")
-        for level in range(depth):
-            sibling, index = branch[32 * level :][:32], position >> level
-            node = h256(sibling + node) if index & 1 else h256(node + sibling)
-        need(node == root, "branch")
-    return [(height, h256(header)) for height, header, _ in rows[1:]]
-
-
-def check(form: dict[str, Any]) -> None:
+def check(form: dict[str, Any]) -> Shown:
     """Any JSON form."""
-    if form["version"] == 1:
-        header_tree(form, [(form["height"], form["header"])])
-    elif form["version"] == 3:
-        transaction(form)
-    elif form["version"] == 4:
-        ancestry(form)
-    else:
-        need(form["version"] == 5, "version")
-        header_tree(form, [(row["height"], row["header"]) for row in form["headers"]])
+    if form["version"] == 3:
+        return transaction(form)
+    if form["version"] in (4, 7):
+        return ancestry(form)
+    need(form["version"] in (1, 5), "version")
+    rows = [form] if form["version"] == 1 else form["headers"]
+    return header_tree(form, [(row["height"], row["header"]) for row in rows])

@@ -28,6 +28,14 @@ def vector(name: str) -> bytes:
     return lzma.decompress((VECTORS / f"{name}.bin.xz").read_bytes())
 
 
+def extended(seq: int) -> Mapping[str, Any]:
+    """An entry of the log: one block came."""
+    tips = {name: {"height": height, "hash": f"{height:064x}"} for name, height in (("from", seq - 1), ("to", seq))}
+    return {"seq": seq, "time": 1_699_999_000.5 + seq, "kind": "extend", "fork_height": seq - 1, **tips,
+            "chainwork": f"{seq:064x}", "undo_count": 0, "redo_count": 1, "undo": [], "redo": [tips["to"]["hash"]],
+            "detail": ""}  # fmt: skip
+
+
 class SmallNode:
     """NodeView over chains that tests fill; ``clock`` is its wall time. ``beacons`` by name; None has not begun."""
 
@@ -52,10 +60,21 @@ class SmallNode:
         self.bans = BanList()
         self.peer_controls: list[PeerControl] = []
         self.known_peers: list[Mapping[str, Any]] = [
-            {"id": "12D3KooWPeer", "addr": "/ip4/127.0.0.1/tcp/1", "inbound": False, "startingheight": 7}
+            {
+                "id": 0,
+                "peer_id": "12D3KooWPeer",
+                "addr": "/ip4/127.0.0.1/tcp/1",
+                "subver": "",
+                "inbound": False,
+                "connection_type": "manual",
+                "score": 0.0,
+                "transport_protocol_type": "libp2p",
+                "startingheight": 7,
+            }
         ]
-        self.log: list[Mapping[str, Any]] = [{"seq": seq, "kind": "extend"} for seq in range(1, 8)]
+        self.log: list[Mapping[str, Any]] = [extended(seq) for seq in range(1, 8)]
         self.not_ready: dict[str, tuple[str, ...]] = {}
+        self.told_sources: list[Mapping[str, Any]] = [{"kind": "mesh", "named": 1, "finds": True, "dns": False}]
 
     @property
     def networks(self) -> Sequence[str]:
@@ -93,7 +112,12 @@ class SmallNode:
         return self.clock
 
     def sync_info(self, network: str) -> Mapping[str, Any]:
-        return {"state": "idle", "transitions": {"idle": 1}, "faults": {}}
+        pool = {"limit": 4, "in_use": 0, "window": 0}
+        burst = {"headers": 0, "seconds": 0.0, "headers_per_second": 0.0}
+        return {"state": "idle", "blocks": 7, "base": 0, "complete": True, "checkpoint_refuted": False,
+                "transitions": {"idle": 1}, "pool": pool, "headers_committed": 7, "headers_per_second": 0.0,
+                "last_burst": burst, "failures_in_a_row": 0, "faults": {}, "claims": 1,
+                "sources": list(self.told_sources)}  # fmt: skip
 
     def peers(self, network: str) -> Sequence[Mapping[str, Any]]:
         return self.known_peers

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,9 +16,12 @@ from eip1186 import answered
 from small_node import SmallNode, mainnet
 
 from spvnode import verify
+from spvnode.client import ProofVerdict
+from spvnode.client.upload import ROW_BUNDLES, ROW_BYTES
 from spvnode.errors import InputError
 from spvnode.ethereum.bundle import encode, make_bundle
 from spvnode.metrics import Metrics
+from spvnode.proofs import KNOWN_VERSIONS, NOT_A_PROOF
 from spvnode.rpc.dispatch import Dispatcher
 from spvnode.rpc.table import METHODS
 from tests.support.beacon_bundles import recorded_source
@@ -103,11 +107,19 @@ def test_a_beacon_header() -> None:
     assert (missed.ok, missed.account) == (False, None)
 
 
-@pytest.mark.parametrize("proof", [b"", "zz", {}, b"\x02", "{", b"\xff" * 90])
-def test_what_proves_nothing(proof: Any) -> None:
+@pytest.mark.parametrize("proof", [b"", "zz", {}, "{", b"\xff" * 90])
+def test_what_is_no_proof(proof: Any) -> None:
     found = verify.verify(proof)
+    assert isinstance(found, verify.NotAProof)
     assert isinstance(found, verify.NotProven)
     assert not found
+    assert found.reason == "not-a-proof"
+
+
+@pytest.mark.parametrize("proof", [b"\x02", b"\x01junk", {"version": 1}])
+def test_what_proves_nothing(proof: Any) -> None:
+    found = verify.verify(proof)
+    assert type(found) is verify.NotProven
     assert found.reason == "format"
 
 
@@ -137,3 +149,16 @@ def test_nothing_of_a_daemon_is_loaded() -> None:
         "assert not [name for name in sys.modules if name.startswith(bad)]"
     )
     subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
+
+
+def test_the_page_tells_of_every_version_and_every_kind_of_result() -> None:
+    folder = Path(__file__).resolve().parents[2] / "docs"
+    page = (folder / "proofs.md").read_text()
+    rows = [line.split("|")[1].strip() for line in page.splitlines() if re.match(r"\| \d+ \|", line)]
+    assert [int(version) for version in rows] == sorted(KNOWN_VERSIONS)
+    assert NOT_A_PROOF in page
+    named = (folder / "client.md").read_text()
+    kinds = set(verify.__all__) - {"AccountResult", "Result", "verify", "verify_account"}
+    assert all(f"`{kind}`" in named for kind in kinds)
+    assert all(f"`{field}`" in named for field in ProofVerdict._fields)
+    assert f"{ROW_BUNDLES:,} and {ROW_BYTES >> 20} MiB" in named

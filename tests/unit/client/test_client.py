@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import json
+import re
 import socket
 import subprocess
 import sys
@@ -24,7 +25,18 @@ from small_node import SmallNode, mainnet
 
 from spvnode import client
 from spvnode.client.async_methods import AsyncMethods
-from spvnode.client.exchange import MAX_REPLY, MAX_TOLD, MAX_WAIT, TIMEOUT, Reply, patience, refusal, result_of
+from spvnode.client.exchange import (
+    MAX_REPLY,
+    MAX_RETRY_AFTER,
+    MAX_TOLD,
+    MAX_WAIT,
+    TIMEOUT,
+    Reply,
+    patience,
+    refusal,
+    result_of,
+    retry_after,
+)
 from spvnode.client.methods import Methods
 from spvnode.client.place import MAX_COOKIE
 from spvnode.client.retries import Course
@@ -75,6 +87,13 @@ def both(node: tuple[Path, SmallNode]) -> list[Callable[..., Any]]:
 )
 def test_written_code_is_that_of_the_table(file: str, page: Callable[[], str]) -> None:
     assert (ROOT / "spvnode" / file).read_text() == page()
+
+
+def test_every_result_has_a_type() -> None:
+    for kind in (Methods, AsyncMethods):
+        for name in METHODS:
+            result = inspect.signature(getattr(kind, name.replace(".", "_"))).return_annotation
+            assert not {"Any", "Json", "dict"} & set(re.findall(r"\w+", result)), (name, result)
 
 
 @pytest.mark.parametrize("kind", [Methods, AsyncMethods])
@@ -227,6 +246,14 @@ def test_replies_that_are_too_long() -> None:
     assert len(str(refusal(Reply(404, b"x" * 9_999)))) <= MAX_TOLD + len("404: ")
 
 
+@pytest.mark.parametrize(("told", "wait"), [("1e400", 7.0), ("NaN", 7.0), ("-1", 7.0), ("86401", 7.0), ("3", 3.0)])
+def test_nobody_makes_a_client_wait_for_ever(told: str, wait: float) -> None:
+    with pytest.raises(client.Busy) as caught:
+        result_of(Reply(429, LIMITED.replace(b"0.01", told.encode()), 7.0))
+    assert caught.value.wait == wait
+    assert retry_after("999999") == MAX_RETRY_AFTER
+
+
 def test_a_kept_connection_that_the_daemon_has_closed(node: tuple[Path, SmallNode]) -> None:
     with client.connect(node[0], retries=client.Retries(attempts=1)) as one:
         assert one.getblockcount() == 49
@@ -237,7 +264,8 @@ def test_a_kept_connection_that_the_daemon_has_closed(node: tuple[Path, SmallNod
 
 
 def test_a_batch_that_is_not_answered_whole() -> None:
-    answers = [[{"id": 1, "result": 1}], [{"id": 1, "result": 1}, {"id": 9, "result": 2}], {"id": None, "error": 1}]
+    answers = [[{"id": 1, "result": 1}], [{"id": 1, "result": 1}, {"id": 9, "result": 2}], {"id": None, "error": 1},
+               [{"id": [1], "result": 1}], [1], [{"id": {}, "error": {"code": 1}}]]  # fmt: skip
     for answer in answers:
         body = json.dumps(answer).encode()
         with FakeHttp([(200, body)]) as server, client.connect(server.url) as one, pytest.raises(client.ClientError):

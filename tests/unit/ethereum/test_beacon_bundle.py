@@ -18,6 +18,7 @@ from spvnode.ethereum.forks import Fork
 from spvnode.ethereum.full_node import create_light_client_optimistic_update
 from spvnode.ethereum.items import Kind
 from spvnode.ethereum.units import Slot
+from tests.support.beacon_bundle_check import Checked
 from tests.support.beacon_bundles import (
     DEVNET,
     MADE_AT,
@@ -31,7 +32,6 @@ from tests.support.beacon_bundles import (
     made_source,
     source,
 )
-from tests.support.beacon_check import Checked
 from tests.support.beacon_world import crossing_world, late
 
 HEADERS = ("finalized", "optimistic")
