@@ -5,11 +5,13 @@ Nurseries are nested so that the end comes in order: first the RPC and the mesh,
 
 from __future__ import annotations
 
+import gc
 import importlib
 import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
@@ -33,6 +35,8 @@ from spvnode.follow.bitcoin_served import Served
 from spvnode.metrics import Metrics
 from spvnode.node import Node
 from spvnode.places import BANS_NAME, BOOK_NAME, DISCOURAGED_NAME, IDENTITY_NAME, JOURNAL_NAME, WEBHOOKS_NAME
+from spvnode.plugins.checks import HeaderChecks
+from spvnode.plugins.room import Room
 from spvnode.reloading import Reloader
 from spvnode.rpc.events.hub import Hub
 from spvnode.rpc.events.journal import Journal
@@ -40,9 +44,11 @@ from spvnode.rpc.events.webhooks import Webhook
 from spvnode.rpc.server import serve_rpc, tls_context
 from spvnode.rpc.services import Services
 from spvnode.rpc.settings import Desk, load_settings
+from spvnode.sources import sources_of
 from spvnode.supervise import supervise
 from spvnode.sync.mesh import MeshSource, pump
 from spvnode.version import VERSION
+from spvnode.watching.scanner import Scanner
 
 SWITCH_SECONDS = 0.001
 """After so long a worker thread gives the interpreter back to the event loop (Python's own value is 0.005): a call on
@@ -71,14 +77,23 @@ def first(group: BaseExceptionGroup[SpvnodeError]) -> SpvnodeError:
     return first(inner) if isinstance(inner, BaseExceptionGroup) else inner
 
 
+def settle() -> None:
+    """Takes all that is there out of the garbage collector's rounds. A full round over what the start made, 200,000
+    objects, holds the event loop up for 30 ms, and clients can make it come."""
+    gc.collect()
+    gc.freeze()
+
+
 async def _main(config: Config, read: Callable[[], Config]) -> None:
     datadir = ensure_datadir(config.data_path)
     node = build(config, datadir)
     desk = Desk(load_settings(config.rpc, datadir))
-    reloader = Reloader(config, read, datadir, desk)
-    hub = Hub(node, Journal(datadir / JOURNAL_NAME), desk)
-    hooks = [(one.name, Webhook(hub, one, datadir / WEBHOOKS_NAME)) for one in config.rpc.webhook]
     stop, metrics = trio.Event(), Metrics()
+    plugins = Room(metrics)
+    plugins.put(await plugins.load(config.plugin, config.filters))
+    reloader = Reloader(config, read, datadir, desk, plugins)
+    hub = Hub(node, Journal(datadir / JOURNAL_NAME), desk, plugins)
+    hooks = [(one.name, Webhook(hub, one, datadir / WEBHOOKS_NAME)) for one in config.rpc.webhook]
     tracing.configure(config.trace)
     try:
         async with trio.open_nursery() as drivers:
@@ -95,12 +110,16 @@ async def _main(config: Config, read: Callable[[], Config]) -> None:
                     metrics=metrics,
                     stop=stop.set,
                     desk=desk,
-                    services=Services(reload=reloader.answer, hub=hub),
+                    services=Services(reload=reloader.answer, hub=hub, plugins=plugins.states),
                     tls=tls_context(config.rpc.tls_cert, config.rpc.tls_key),
                     insecure=config.rpc.insecure,
                 )
+                settle()
                 await services.start(serve)
                 services.start_soon(supervise, "events", hub.run)
+                services.start_soon(supervise, "plugins", HeaderChecks(node, hub, plugins).run)
+                for name in (one.network for one in node.followed.values() if isinstance(one, BitcoinFollower)):
+                    services.start_soon(supervise, f"watches {name}", Scanner(node, hub, name).run)
                 for name, hook in hooks:
                     services.start_soon(supervise, f"webhook {name}", hook.run)
                 if config.electrum.enabled:
@@ -130,6 +149,7 @@ def build(config: Config, datadir: Path) -> Node:
     followed: dict[str, Follower] = {}
     node = Node(followed, bans=BanList(datadir / BANS_NAME))
     node.mesh_enabled = config.mesh.enabled
+    node.sources = {name: sources_of(config, name) for name in config.networks}
     if config.mesh.enabled:
         node.known_as(identity(datadir / IDENTITY_NAME), ())
     for name in config.networks:
@@ -175,12 +195,22 @@ def identity(path: Path) -> str:
 
 async def _obey_signals(stop: trio.Event, reloader: Reloader) -> None:
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
-        async for number in signals:
-            log.info("signal", signal=signal.Signals(number).name)
-            if number == signal.SIGHUP:
-                await reloader.on_signal()
-            else:
-                stop.set()
+        # One reload waits at most: it will see all that has changed until it begins.
+        wanted, asked = trio.open_memory_channel[None](1)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_reload, asked, reloader)
+            async for number in signals:
+                log.info("signal", signal=signal.Signals(number).name)
+                if number != signal.SIGHUP:
+                    stop.set()  # also while a reload takes its time
+                    continue
+                with suppress(trio.WouldBlock):
+                    wanted.send_nowait(None)
+
+
+async def _reload(asked: trio.MemoryReceiveChannel[None], reloader: Reloader) -> None:
+    async for _ in asked:
+        await reloader.on_signal()
 
 
 async def run_mesh(node: Node, config: Config, datadir: Path) -> None:
@@ -188,6 +218,7 @@ async def run_mesh(node: Node, config: Config, datadir: Path) -> None:
     meshed = {name: one for name, one in node.followed.items() if isinstance(one, BitcoinFollower)}
     # Half a second of CPU for libp2p, in a thread: the RPC answers meanwhile.
     await trio.to_thread.run_sync(importlib.import_module, "p2p.host.host")
+    settle()
     settings = HostConfig(
         identity_path=datadir / IDENTITY_NAME, listen=config.mesh.listen, max_connections=config.mesh.max_peers
     )

@@ -17,6 +17,7 @@ from msgspec import Meta, Struct
 from merkle.shape import MAX_PEAKS
 from spvnode import networks
 from spvnode.config_electrum import ElectrumConfig
+from spvnode.config_plugins import PluginConfig, check_plugins
 from spvnode.config_rpc import RpcConfig
 from spvnode.config_trace import TraceConfig
 from spvnode.errors import InputError
@@ -284,6 +285,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     store: StoreConfig = StoreConfig()
     log: LogConfig = LogConfig()
     trace: TraceConfig = TraceConfig()
+    plugin: tuple[PluginConfig, ...] = ()
 
     def __post_init__(self) -> None:
         _check_count("networks", self.networks)
@@ -292,6 +294,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
             raise InputError("networks", "names no network")
         _check_count("beacon", self.beacon)
         _check_count("wire", self.wire)
+        check_plugins(self.plugin, self.filters)
         devnets = tuple(entry.network for entry in self.beacon if entry.config)
         for i, name in enumerate(self.networks):
             parse_network(name, f"networks[{i}]", networks.KNOWN + devnets)
@@ -318,6 +321,11 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     def electrum_network(self) -> str:
         """The one network that the Electrum server serves; empty where there is none of its kind."""
         return self.electrum.network or next((name for name in self.networks if name in networks.BITCOIN), "")
+
+    @property
+    def filters(self) -> tuple[str, ...]:
+        """Names of the plugins that webhooks go through."""
+        return tuple(hook.filter for hook in self.rpc.webhook if hook.filter)
 
     def wire_for(self, network: str) -> WireConfig:
         """The settings of a Bitcoin network's own peers, its own or the defaults."""

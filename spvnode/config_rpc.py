@@ -6,6 +6,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
+from spvnode.config_middleware import AnyMiddleware, check_middleware
 from spvnode.errors import InputError
 from spvnode.inputs import Endpoint, bounded, parse_endpoint, parse_http_url, parse_network
 
@@ -43,6 +44,8 @@ class WebhookConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     """Whose events; empty for all."""
     kinds: tuple[str, ...] = ()
     """Which events; empty for all."""
+    filter: str = ""
+    """A ``[[plugin]]`` that they go through; empty for none."""
 
     def __post_init__(self) -> None:
         parse_network(self.name, "rpc.webhook.name")  # the same letters: it names files
@@ -75,6 +78,8 @@ class RpcConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Event streams and waiting calls at once, over TCP; each also counts as a connection."""
     rates: RatesConfig = RatesConfig()
     webhook: tuple[WebhookConfig, ...] = ()
+    middleware: tuple[AnyMiddleware, ...] = ()
+    """Steps that requests go through besides the built-in ones, in this order."""
 
     def __post_init__(self) -> None:
         if not self.endpoint.loopback and not self.insecure and not self.tls_cert:
@@ -91,6 +96,7 @@ class RpcConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
             raise InputError("rpc.webhook", f"{len(self.webhook)} entries, at most {MAX_WEBHOOKS}")
         if len({one.name for one in self.webhook}) < len(self.webhook):
             raise InputError("rpc.webhook", "two have the same name")
+        check_middleware(self.middleware, "rpc.middleware")
         for i, name in enumerate(self.hosts):
             if not bounded(name, f"rpc.hosts[{i}]") or name != name.lower() or set(name) & set(":/@ "):
                 raise InputError(f"rpc.hosts[{i}]", "must be a name in lower case, without scheme or port")

@@ -20,6 +20,7 @@ import msgspec
 from msgspec.structs import fields
 
 from spvnode.config import Config, data_path
+from spvnode.config_middleware import STEP_NAMES
 from spvnode.errors import InputError
 from spvnode.inputs import parse_checkpoint, parse_network, parse_root, placed_problem, shown
 from spvnode.networks import BITCOIN
@@ -41,6 +42,8 @@ BY_NETWORK = {"checkpoint": False, "wire": True, "beacon": True}
 checkpoint is none."""
 _UNKNOWN = re.compile(r"Object contains unknown field `(?P<key>[^`]*)`")
 _MISSING = re.compile(r"Object missing required field `(?P<key>[^`]*)`")
+_NO_STEP = "Invalid value"
+"""msgspec's words for a table of no known kind: of tables that say their kind there are those of ``rpc.middleware``."""
 _WORDS = {"Expected object": "Expected table", "got object": "got table", "Expected bool": "Expected true or false"}
 """msgspec's words for what TOML and the environment call otherwise."""
 
@@ -104,7 +107,7 @@ def file_layer(path: Path, *, required: bool) -> Layer:
         raise InputError(str(path), f"longer than {MAX_CONFIG_BYTES} bytes")
     try:
         values = tomllib.loads(raw.decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # of a number of 5,000 digits it is no TOMLDecodeError
         raise InputError(str(path), f"is not TOML: {error}") from error
     return Layer(values, lambda key: f"{key} (in {path})")
 
@@ -154,6 +157,8 @@ def _convert(values: Mapping[str, Any], spell: Callable[[str], str], *, strict: 
         key, problem = _explain(str(error))
         if problem.startswith("Invalid enum value"):
             problem += f"; one of {', '.join(get_args(_type_of(key)))}"
+        elif problem.startswith(_NO_STEP):
+            problem = f"unknown step{problem.removeprefix(_NO_STEP)}; one of {', '.join(STEP_NAMES)}"
         raise InputError(spell(key), problem) from None
     except InputError as error:
         raise InputError(spell(error.field), error.problem) from None

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+WANT_BLOCK_PEERS = (
+    "wait for some (`spvnode status` counts them), allow them (no --no-p2p), or name a full node with "
+    "--connect HOST:PORT"
+)
+"""What to do where no peer serves blocks."""
+
 
 class SpvnodeError(Exception):
     """Base of every error that is ours to raise and the user's to read."""
@@ -29,3 +35,7 @@ class StoreLocked(StoreError):
 
 class Unavailable(SpvnodeError):
     """What was asked for lies with peers, and none of them gave it in time. Asking again may help."""
+
+
+class Undecided(Unavailable):
+    """Peers contradict each other, and asking again will not help: another source has to tell."""

@@ -197,11 +197,20 @@ def parse_root(text: str, field: str) -> Hash32:
 
 def parse_http_url(text: str, field: str) -> str:
     """``http(s)://HOST[:PORT][/PATH]`` without query or fragment."""
-    url = urlsplit(bounded(text, field))
-    try:
-        port_fits = url.port is None or 0 < url.port <= MAX_PORT
-    except ValueError:
-        port_fits = False
-    if url.scheme not in ("http", "https") or not url.hostname or url.query or url.fragment or not port_fits:
+    if not _is_http_url(bounded(text, field)):
         raise InputError(field, f"{shown(text)} is not of the form http(s)://HOST[:PORT][/PATH]")
     return text
+
+
+def _is_http_url(text: str) -> bool:
+    try:
+        url = urlsplit(text)
+        port_fits = url.port is None or 0 < url.port <= MAX_PORT
+        (url.hostname or "").encode("idna")  # as whoever looks the name up will: no empty or endless labels
+    except ValueError:  # UnicodeError is one
+        return False
+    # Printable ASCII without spaces: an HTTP request line takes nothing else.
+    plain = text.isascii() and text.isprintable() and " " not in text
+    return (
+        plain and url.scheme in ("http", "https") and bool(url.hostname) and port_fits and not url.query + url.fragment
+    )

@@ -42,6 +42,7 @@ def configure(level: str = "info", format: str = "auto", stream: BinaryIO | None
     as_text = format == "text" or (format == "auto" and out.isatty())
     structlog.configure(
         processors=[
+            structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.format_exc_info,
             _bound,

@@ -31,6 +31,7 @@ METHODS: dict[str, tuple[str, dict[str, str]]] = {
     "getnodeinfo": ("Identity and addresses of this node.", {}),
     "getoptimisticheader": ("The newest signed header of a beacon chain.", {"network": "string"}),
     "getpeerinfo": ("The connected peers.", {"network": "string"}),
+    "getplugins": ("The plugins, and what became of them.", {}),
     "getsyncinfo": ("How the synchronisation goes.", {"network": "string"}),
     "gettxoutproof": ("A proof that a block holds transactions.", {"txids": "array", "blockhash": "string", "network": "string"}),
     "gettxproof": ("A portable proof of a transaction.", {"txid": "string", "block": "number or string", "cp_height": "number", "network": "string"}),
@@ -49,7 +50,7 @@ METHODS: dict[str, tuple[str, dict[str, str]]] = {
     "verifytxoutproof": ("The transactions that a proof proves.", {"proof": "string", "network": "string"}),
     "waitforblockheight": ("Answers when the chain is that high.", {"height": "number", "timeout": "number", "network": "string"}),
     "waitfornewblock": ("Answers when the tip is another.", {"timeout": "number", "current_tip": "string", "network": "string"}),
-    "watch": ("Tells once something has happened to a block.", {"kind": '"confirmations" or "time" or "reorg"', "hash": "string", "confirmations": "number", "time": "object", "network": "string"}),
+    "watch": ("Tells once something has happened to a block, a transaction, or a script.", {"kind": '"confirmations" or "time" or "reorg" or "script"', "hash": "string", "confirmations": "number", "time": "object", "txid": "string", "scripts": "array", "addresses": "array", "since": "object", "network": "string"}),
     "why": ("What believing a block rests on.", {"block": "number or string", "network": "string"}),
 }
 """Method: (summary, type as JSON readers know it by parameter)."""

@@ -4,7 +4,8 @@ Two kinds. What the RPC does is counted where it happens. What the node knows ab
 machine's own counts) is read off it by ``observe``, on the event loop's thread, because views hold still only there.
 ``render`` then makes the text in a worker thread: some 8 us a sample would otherwise stall the loop.
 
-Labels are bounded: networks by the config, methods by the registry, reasons by enums. No label holds remote text.
+Labels are bounded: networks and plugins by the config, methods by the registry, reasons by enums. No label holds
+remote text.
 """
 
 from __future__ import annotations
@@ -49,6 +50,16 @@ class Metrics:
         )
         self.rpc_refused = Counter(
             "spvnode_rpc_refused", "RPC connections or requests turned away.", ["why"], registry=self.registry
+        )
+        self.plugin_calls = Counter("spvnode_plugin_calls", "Calls of a plugin.", ["plugin"], registry=self.registry)
+        self.plugin_faults = Counter(
+            "spvnode_plugin_faults", "Calls that came to nothing.", ["plugin", "reason"], registry=self.registry
+        )
+        self.plugin_fuel = Counter(
+            "spvnode_plugin_fuel",
+            "Fuel that calls took, about one for each instruction.",
+            ["plugin"],
+            registry=self.registry,
         )
 
     def observe(self, node: NodeView) -> None:

@@ -26,9 +26,9 @@ scope `read`:
         static_configs: [{targets: ["127.0.0.1:8342"]}]
 
 `docs/grafana.json` is a dashboard over them (Grafana: Dashboards, New, Import). Beside these come the process's own
-`process_*` (CPU, memory, file descriptors, start). Labels are bounded: networks by the configuration, methods by their
-table, reasons by enumerations; none holds what a peer or a caller said. A counter's sample ends in `_total`; a
-histogram has `_bucket`, `_sum` and `_count`.
+`process_*` (CPU, memory, file descriptors, start). Labels are bounded: networks and plugins by the configuration,
+methods by their table, reasons by enumerations; none holds what a peer or a caller said. A counter's sample ends in
+`_total`; a histogram has `_bucket`, `_sum` and `_count`.
 
 | metric | type | labels | meaning |
 |---|---|---|---|

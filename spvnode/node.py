@@ -12,7 +12,7 @@ from p2p.bans import BanList
 from p2p.mesh.peer import PeerInfo
 from p2p.mesh.service import Mesh
 from spvnode.bitcoin.chain import HeaderChain
-from spvnode.errors import InputError, StoreError, Unavailable
+from spvnode.errors import WANT_BLOCK_PEERS, InputError, StoreError, Unavailable
 from spvnode.follow.base import Follower
 from spvnode.following import Outcome
 from spvnode.store.events import Event
@@ -35,6 +35,8 @@ class Node:
         self.bans = BanList() if bans is None else bans
         self.mesh: Mesh | None = None
         self.mesh_enabled = False
+        self.sources: Mapping[str, Sequence[Mapping[str, Any]]] = {}
+        """By network, as ``spvnode.sources`` has them."""
         self._peer_id: str | None = None
         self._addrs: Sequence[str] = ()
         self._clock = clock
@@ -93,9 +95,9 @@ class Node:
     def sync_info(self, network: str) -> Mapping[str, Any]:
         """See ``NodeView``."""
         one = self.followed[network]
-        if one.driver is None:
-            return {"state": str(State.IDLE), "waiting_for": one.waits_for, **one.details()}
-        return {**one.driver.info(), **one.details()}
+        driver = one.driver
+        state = {"state": str(State.IDLE), "waiting_for": one.waits_for} if driver is None else driver.info()
+        return {**state, "sources": list(self.sources.get(network, ())), **one.details()}
 
     def peers(self, network: str) -> Sequence[Mapping[str, Any]]:
         """See ``NodeView``."""
@@ -164,7 +166,7 @@ class Node:
     def _on_demand(self, network: str) -> OnDemand:
         found = self.followed[network].on_demand
         if found is None:
-            raise Unavailable(f"this node is not connected to {network}'s own network, where blocks are")
+            raise Unavailable(f"this node is not connected to {network}'s own peers, who serve it: {WANT_BLOCK_PEERS}")
         return found
 
     async def import_headers(self, network: str, headers: bytes) -> Mapping[str, Any]:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import structlog
@@ -17,21 +18,25 @@ import trio
 from spvnode import logs, tracing
 from spvnode.config import Config
 from spvnode.errors import InputError
+from spvnode.plugins.room import Room
 from spvnode.rpc.settings import Desk, load_settings
 
 LIVE_KEYS = (
     "log.",
+    "plugin",
     "rpc.connections",
     "rpc.hosts",
+    "rpc.middleware",
     "rpc.rates.",
     "rpc.subscriptions",
     "rpc.token_key_file",
     "trace.",
 )
 """Keys, or beginnings of keys, that a running daemon takes. The keys of tokens and what is revoked are read each time,
-whether the setting has changed or not."""
+whether the setting has changed or not, and so are the files of plugins."""
 
 log = structlog.get_logger("reload")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,22 +50,26 @@ class Outcome:
 class Reloader:
     """One daemon's. ``read`` makes a configuration of all its sources, as at the start."""
 
-    def __init__(self, started: Config, read: Callable[[], Config], datadir: Path, desk: Desk) -> None:
+    def __init__(self, started: Config, read: Callable[[], Config], datadir: Path, desk: Desk, plugins: Room) -> None:
         self._started = _flat(started)
         self._live = self._started
         self._read = read
         self._datadir = datadir
         self._desk = desk
+        self._plugins = plugins
         self._turn = trio.Lock()
 
     async def reload(self) -> Outcome:
         """Raises InputError, and then nothing has changed."""
         async with self._turn:
-            config = await trio.to_thread.run_sync(self._read)
-            settings = await trio.to_thread.run_sync(load_settings, config.rpc, self._datadir)
+            # These only read: a file that never ends, a pipe say, must not keep the daemon from its own end.
+            config = await _abandoned(self._read)
+            settings = await _abandoned(partial(load_settings, config.rpc, self._datadir))
+            plugins = await self._plugins.load(config.plugin, config.filters)
             await trio.to_thread.run_sync(tracing.configure, config.trace)
             logs.configure(config.log.level, config.log.format)
             self._desk.now = settings
+            self._plugins.put(plugins)
             found = _flat(config)
             applied = tuple(key for key in _changed(self._live, found) if key.startswith(LIVE_KEYS))
             restart = tuple(key for key in _changed(self._started, found) if not key.startswith(LIVE_KEYS))
@@ -79,6 +88,13 @@ class Reloader:
             await self.reload()
         except InputError as error:
             log.error("the configuration does not hold; the old one stays", problem=str(error))  # noqa: TRY400
+        except Exception:  # a firewall: what is in a file never ends a daemon that runs
+            log.exception("the configuration cannot be read; the old one stays")
+
+
+async def _abandoned(work: Callable[[], T]) -> T:
+    """The result of ``work`` in a thread that nobody waits for who has to go."""
+    return await trio.to_thread.run_sync(work, abandon_on_cancel=True)  # type: ignore[call-arg]  # the stubs are older
 
 
 def _flat(config: Config) -> dict[str, Any]:

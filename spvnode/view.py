@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from spvnode.types import Hash32, Height, Work
 
 if TYPE_CHECKING:
-    from merkle.proofs import AncestryProof, HeadersProof
+    from merkle.proofs import AncestryProof, HeadersProof, Steps
     from spvnode.ethereum.containers import (
         LightClientBootstrap,
         LightClientFinalityUpdate,
@@ -110,8 +110,11 @@ class ChainView(Protocol):
     def headers_proof(self, heights: Sequence[Height], cp_height: Height) -> HeadersProof:
         """One proof of many heights in the tree up to ``cp_height``."""
 
+    def headers_proof_steps(self, heights: Sequence[Height], cp_height: Height) -> Steps:
+        """The same in steps of some ms; the tree up to ``cp_height`` must stay what it is until the last."""
+
     def columns_proof(self, heights: Sequence[Height], cp_height: Height) -> bytes:
-        """The same, version 6: quick to check."""
+        """The same, version 8: quick to check."""
 
     def root(self, cp_height: Height) -> Hash32:
         """Header-tree root over range start..``cp_height`` (Electrum's ``cp_height`` tree)."""
@@ -243,7 +246,7 @@ class NodeView(Protocol):
         """Unix seconds."""
 
     def sync_info(self, network: str) -> Mapping[str, Any]:
-        """Machine state, transitions, pool use, rates, faults by reason: JSON-ready."""
+        """Machine state, transitions, pool use, rates, faults by reason, sources: JSON-ready."""
 
     def peers(self, network: str) -> Sequence[Mapping[str, Any]]:
         """Connected peers under Core's ``getpeerinfo`` names where it has them: JSON-ready."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from enum import IntEnum
 from typing import Final
 
@@ -57,6 +57,19 @@ def values(block_hash: Hash32, items: Iterable[bytes], count: int) -> list[int]:
     """What ``items`` are in a filter of ``count`` values of that block, in their order."""
     raw = gcs.siphash_scaled(block_hash[: gcs.KEY_SIZE], gcs.pack(items), count * gcs.INVERSE_RATE)
     return [int.from_bytes(raw[i : i + 8], "little") for i in range(0, len(raw), 8)]
+
+
+def held_scripts(data: bytes, block_hash: Hash32, scripts: Collection[bytes]) -> frozenset[bytes] | None:
+    """Those of ``scripts`` that the filter of that block holds (one in ``gcs.INVERSE_RATE`` by chance); None where
+    ``data`` is no filter."""
+    held = gcs.values_of(data)
+    if held is None:
+        return None
+    if not held or not scripts:
+        return frozenset()
+    known, ordered = set(held), list(scripts)
+    pairs = zip(ordered, values(block_hash, ordered, len(held)), strict=True)
+    return frozenset(script for script, value in pairs if value in known)
 
 
 def filter_hash(data: bytes) -> Hash32:

@@ -77,13 +77,15 @@ class TxIn:
 
 @dataclass(frozen=True, slots=True)
 class Transaction:
-    """``base_size`` is its bytes without witnesses; ``outputs`` are the scripts alone."""
+    """``base_size`` is its bytes without witnesses; ``outputs`` are the scripts, ``values`` the satoshi that each is
+    paid."""
 
     txid: Hash32
     wtxid: Hash32
     base_size: int
     inputs: tuple[TxIn, ...]
     outputs: tuple[bytes, ...]
+    values: tuple[int, ...] = ()
 
     @property
     def is_coinbase(self) -> bool:
@@ -256,7 +258,8 @@ class _Reader:
             body = self.at
             count = self.count(_MIN_INPUT) or _malformed("a transaction without inputs")
         inputs = [self._input() for _ in range(count)]
-        outputs = tuple([self._output() for _ in range(self.count(_MIN_OUTPUT))])
+        paid = [self._output() for _ in range(self.count(_MIN_OUTPUT))]
+        values, outputs = tuple([value for value, _ in paid]), tuple([script for _, script in paid])
         base = version + self.raw[body : self.at]
         if marked:
             inputs = list(self._witnesses(inputs))
@@ -265,7 +268,7 @@ class _Reader:
         self.base = base + self.take(4)
         txid = Hash32(sha256d(self.base))
         wtxid = Hash32(sha256d(self.raw[start : self.at])) if marked else txid
-        return Transaction(txid, wtxid, len(self.base), tuple(inputs), outputs)
+        return Transaction(txid, wtxid, len(self.base), tuple(inputs), outputs, values)
 
     def _input(self) -> TxIn:
         place = self.take(36)
@@ -273,9 +276,9 @@ class _Reader:
         self.take(4)
         return TxIn(place[:HASH_SIZE], int.from_bytes(place[HASH_SIZE:], "little"), script)
 
-    def _output(self) -> bytes:
-        self.take(8)
-        return self.take(self.size())
+    def _output(self) -> tuple[int, bytes]:
+        value = int.from_bytes(self.take(8), "little", signed=True)
+        return value, self.take(self.size())
 
     def _witnesses(self, inputs: list[TxIn]) -> Iterator[TxIn]:
         for one in inputs:

@@ -34,6 +34,19 @@ CORE_PRESYNC = PresyncParams(commitment_period=615, redownload_buffer=14_621)
 
 
 @dataclass(frozen=True, slots=True)
+class AddressForm:
+    """How a network writes addresses: the version bytes of base58check, and the readable part of bech32 (BIP173)."""
+
+    key_hash: int
+    script_hash: int
+    prefix: str
+
+
+TEST_ADDRESSES = AddressForm(0x6F, 0xC4, "tb")
+"""All networks for tests alike, regtest's prefix apart."""
+
+
+@dataclass(frozen=True, slots=True)
 class ChainParams:
     """The consensus table of one network.
 
@@ -58,6 +71,7 @@ class ChainParams:
     minimum_chain_work: Work
     checkpoints: tuple[tuple[Height, Hash32], ...] = ()
     presync: PresyncParams = CORE_PRESYNC
+    addresses: AddressForm = TEST_ADDRESSES
     genesis_hash: Hash32 = field(init=False)
 
     def __post_init__(self) -> None:
@@ -106,6 +120,7 @@ BITCOIN = ChainParams(
     no_retargeting=False,
     bip94=False,
     minimum_chain_work=Work(0x88E186B70E0862C193EC44D6),
+    addresses=AddressForm(0x00, 0x05, "bc"),
     checkpoints=_checkpoints(
         (11111, "0000000069e244f73d78e8fd29ba2fd2ed618bd6fa2ee92559f542fdb26e7c1d"),
         (33333, "000000002dd5588a74784eaa7ab0507a18ad16a236e7b1ce69f00d7ddfb5d0a6"),
@@ -197,6 +212,7 @@ REGTEST = ChainParams(
     no_retargeting=True,
     bip94=True,
     minimum_chain_work=Work(0),
+    addresses=AddressForm(0x6F, 0xC4, "bcrt"),
     checkpoints=_checkpoints(
         (0, "0f9188f13cb7b2c71f2a335e3a4fc328bf5beb436012afca590b1a11466e2206"),
     ),

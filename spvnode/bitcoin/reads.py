@@ -15,9 +15,11 @@ from merkle.hashing import sha256d_headers
 from merkle.proofs import (
     AncestryProof,
     HeadersProof,
+    Steps,
+    at_once,
+    headers_proof_steps,
     make_ancestry_proof,
     make_columns_proof,
-    make_headers_proof,
 )
 from spvnode.bitcoin.branches import Limits
 from spvnode.bitcoin.hashindex import HashIndex
@@ -208,25 +210,30 @@ class ChainReads:
     def ancestry_proof(self, old: Height, new: Height) -> AncestryProof:
         """That the block at ``old`` is an ancestor of the one at ``new``; ``merkle.errors.ProofError`` unless
         base <= old <= new <= tip."""
-        header = cast("Callable[[int], bytes]", self.header)
-        return make_ancestry_proof(
-            self.forest, header, network=self.network, genesis=self.genesis_hash, old=old, new=new
-        )
+        header, start = cast("Callable[[int], bytes]", self.header), (self._start.height, self._start.hash)
+        network, genesis = self.network, self.genesis_hash
+        return make_ancestry_proof(self.forest, header, network=network, genesis=genesis, start=start, old=old, new=new)
 
     def headers_proof(self, heights: Sequence[Height], cp_height: Height) -> HeadersProof:
         """One proof of many heights in the tree up to ``cp_height``; errors as ``bundle``'s, and
         ``merkle.errors.ProofError`` for more than ``merkle.proofs.MAX_HEADERS``."""
+        return at_once(self.headers_proof_steps(heights, cp_height))
+
+    def headers_proof_steps(self, heights: Sequence[Height], cp_height: Height) -> Steps:
+        """The same in steps of some ms; the tree up to ``cp_height`` must stay what it is until the last."""
         header, start = cast("Callable[[int], bytes]", self.header), (self._start.height, self._start.hash)
         network, genesis = self.network, self.genesis_hash
-        return make_headers_proof(
+        return headers_proof_steps(
             self.forest, header, heights, cp_height, network=network, genesis=genesis, start=start
         )
 
     def columns_proof(self, heights: Sequence[Height], cp_height: Height) -> bytes:
         """The same in the form that is quick to check, for up to ``merkle.proofs.MAX_COLUMN_HEADERS``: its bytes."""
-        header = cast("Callable[[int], bytes]", self.header)
+        header, start = cast("Callable[[int], bytes]", self.header), (self._start.height, self._start.hash)
         network, genesis = self.network, self.genesis_hash
-        return make_columns_proof(self.forest, header, heights, cp_height, network=network, genesis=genesis).encode()
+        return make_columns_proof(
+            self.forest, header, heights, cp_height, network=network, genesis=genesis, start=start
+        ).encode()
 
     # -- talking to peers
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from spvnode.cli.client import Client
@@ -58,6 +58,17 @@ def grounds(start: Mapping[str, Any] | None) -> str | None:
     if start is None:
         return None
     return f"block {start['root']} at slot {start['slot']}, named by {', '.join(start['vouched_by'])} ({start['kind']})"
+
+
+def silent_apis(apis: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Beacon APIs that are no peers now, and why, as far as is known."""
+    found = []
+    for one in apis:
+        if not one["up"]:
+            fault = one["last_fault"]
+            why = "no answer yet" if fault is None else f"unreachable ({fault['evidence'] or fault['reason']})"
+            found.append(f"{one['peer'].removeprefix('rest:')}: {why}")
+    return found
 
 
 def utc(unix: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ from spvnode.errors import InputError
 from spvnode.method_names import METHODS
 
 _TEXT = {"string"}
+_OPTION = re.compile(r"--[a-z]")
 
 
 @click.command("call", context_settings={"ignore_unknown_options": True})
@@ -27,8 +29,8 @@ def command(method: str, params: tuple[str, ...], datadir: str | None, config: s
     """Call any METHOD of the daemon's RPC; `spvnode call help` lists them, `spvnode call help METHOD` explains one.
 
     PARAMS stand in the method's order, or by name as NAME=VALUE after those that do not. Each is JSON (5, true, null,
-    '["a", 1]') or plain text; @FILE is the text in FILE, @- that of standard input. Options of this command come
-    before METHOD or after --.
+    '["a", 1]') or plain text; @FILE is the text in FILE, @- that of standard input. The options below may stand
+    anywhere; a text that begins with -- is given by its name.
     """
     result = Client(find_datadir(datadir, config)).call(method, bind(method, params), about="PARAMS")
     click.echo(result if isinstance(result, str) and not as_json else json.dumps(result, indent=2))
@@ -42,6 +44,8 @@ def bind(method: str, words: Sequence[str]) -> dict[str, Any] | list[Any]:
     listed: list[Any] = []
     named: dict[str, Any] = {}
     for word in words:
+        if _OPTION.match(word):
+            raise InputError(word[:80], "is no option here; give a parameter of the method by name as NAME=VALUE")
         name, equals, text = word.partition("=")
         if equals and (name in kinds or (method not in METHODS and name.isidentifier())):
             if name in named:

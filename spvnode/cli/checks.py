@@ -15,9 +15,11 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from spvnode.cli.beacon import silent_apis
 from spvnode.cli.output import seconds
-from spvnode.config import MAX_DATADIR_BYTES, WORLD_WRITABLE, Config, owner_name
+from spvnode.config import MAX_DATADIR_BYTES, WORLD_WRITABLE, owner_name
 from spvnode.networks import BITCOIN, ETHEREUM
+from spvnode.sources import API, MESH, OWN_NETWORK
 
 LOW_DISK = 1 << 30
 """Bytes: what mainnet's headers, their index and a compaction of the store take, twice."""
@@ -96,51 +98,46 @@ def disk(place: Path) -> Finding:
     return Finding("disk", state, says, f"make room: {LOW_DISK >> 30} GiB, or name a data directory on another disk")
 
 
-def coverage(settings: Config, network: str) -> Finding:
-    """Which sources the settings give a network."""
+def coverage(network: str, sources: Sequence[Mapping[str, Any]]) -> Finding:
+    """Whether a network has sources, as ``spvnode.sources`` has them: the daemon's, or else those of the settings."""
     what = f"sources of {network}"
-    sources = _bitcoin_sources(settings, network) if network in BITCOIN else _beacon_sources(settings, network)
     if not sources:
-        fix = "allow its own network, the mesh, or an API; without any, headers come by `spvnode import` only"
-        return Finding(what, State.FAIL if network not in BITCOIN else State.WARN, "none", fix)
-    says = ", ".join(sources)
+        fix = "allow its own network" + (", or the mesh; headers then come by `spvnode import` only"
+               if network in BITCOIN else ", or name a Beacon API with --beacon-api URL")  # fmt: skip
+        return Finding(what, State.WARN if network in BITCOIN else State.FAIL, "none", fix)
+    says = ", ".join(_source(one) for one in sources)
     if len(sources) == 1:
         return Finding(what, State.WARN, f"{says} alone", "a second kind would show where the first one lies or stalls")
     return Finding(what, State.OK, says)
 
 
-def _bitcoin_sources(settings: Config, network: str) -> list[str]:
+def _source(one: Mapping[str, Any]) -> str:
+    named, finds = one["named"], one["finds"]
+    if one["kind"] == API:
+        return f"{named} Beacon API{'s' if named > 1 else ''}"
+    if one["kind"] == MESH:
+        return f"mesh ({named} named peers{', mdns' if finds else ''})"
+    if finds:
+        return "its own network"
+    return f"{named} named nodes" if named else "nodes that dial this one"
+
+
+def apis(network: str, about: Mapping[str, Any]) -> Iterator[Finding]:
+    """Beacon APIs that do not answer."""
+    for says in silent_apis(about.get("apis", ())):
+        yield Finding(f"APIs of {network}", State.WARN, says, "correct --beacon-api, or start what should answer there")
+
+
+def dns(
+    sources: Mapping[str, Sequence[Mapping[str, Any]]], look_up: Callable[..., Any] = socket.getaddrinfo
+) -> Iterator[Finding]:
+    """Whether the names that Bitcoin's networks begin at are answered, for those that ask them."""
     from p2p.bitcoin.seeds import SEEDS  # noqa: PLC0415 - what --help does without
 
-    wire, found = settings.wire_for(network), []
-    if wire.enabled and (wire.connect or network in SEEDS):
-        found.append(f"{len(wire.connect)} named nodes" if wire.connect else "its own network")
-    if settings.mesh.enabled:
-        found.append(f"mesh ({len(settings.mesh.peers)} named peers{', mdns' if settings.mesh.mdns else ''})")
-    return found
-
-
-def _beacon_sources(settings: Config, network: str) -> list[str]:
-    beacon = settings.beacon_for(network)
-    if beacon is None:
-        return []
-    found = []
-    if beacon.p2p and (beacon.discovery or beacon.peers):
-        found.append("its own network" + ("" if beacon.discovery else f" ({len(beacon.peers)} named peers)"))
-    if beacon.apis:
-        found.append(f"{len(beacon.apis)} Beacon APIs")
-    return found
-
-
-def dns(settings: Config, look_up: Callable[..., Any] = socket.getaddrinfo) -> Iterator[Finding]:
-    """Whether the names that Bitcoin's networks begin at are answered."""
-    from p2p.bitcoin.seeds import SEEDS  # noqa: PLC0415 - see above
-
-    for network in settings.networks:
-        wire = settings.wire_for(network) if network in SEEDS else None
-        names = SEEDS[network].dns if wire is not None else ()
-        if wire is None or not names or not wire.enabled or not wire.dns_seeds or wire.connect or wire.proxy:
+    for network, all_of_it in sources.items():
+        if not any(one["dns"] for one in all_of_it):
             continue
+        names = SEEDS[network].dns
         answered = _resolved(names, look_up)
         what, says = f"DNS for {network}", f"{answered} of {len(names)} seeds answer"
         if answered:
@@ -163,12 +160,15 @@ def _resolved(names: Sequence[str], look_up: Callable[..., Any]) -> int:
     return found
 
 
-def daemon(place: Path, networks: Sequence[str] | None) -> Finding:
-    """``networks``: None where none runs."""
+def daemon(place: Path, networks: Sequence[str] | None, configured: Sequence[str]) -> Finding:
+    """``networks``: what it follows; None where none runs. ``configured``: what the settings name."""
     if networks is None:
         fix = f"start it: spvnode run --datadir {place}; peers, clock and readiness are then looked at as well"
         return Finding("daemon", State.WARN, "none runs here", fix)
-    return Finding("daemon", State.OK, f"runs, and follows {', '.join(networks)}")
+    says = f"runs, and follows {', '.join(networks)}"
+    if set(networks) != set(configured):
+        says += " by its flags; what follows is about these"
+    return Finding("daemon", State.OK, says)
 
 
 def clock(told: Told) -> Finding:
@@ -203,12 +203,21 @@ def peers(network: str, about: Mapping[str, Any]) -> Finding:
     if count >= FEW_PEERS:
         return Finding(what, State.OK, f"{count} connected")
     fix = "wait a minute after a start; then look at the sources above, and let TCP out through the firewall"
+    if network in BITCOIN and any(one["kind"] == OWN_NETWORK and one["named"] for one in about["sources"]):
+        fix = "do the named nodes run, as full nodes? Another spvnode is met on the mesh, with --peer"
+    if count:
+        fix = "with one alone nobody contradicts it: wait a minute after a start, then name or allow others"
     meant = any(reason.startswith("the mesh is off") for reason in about["reasons"])
     return Finding(what, State.WARN if count or meant else State.FAIL, f"{count} connected", fix)
 
 
 _FIXES = (
     ("no peer", "as for peers above"),
+    ("the tip is", "wait: peers, as soon as there are any, bring what came since"),
+    ("the tip has less than the minimum chain work", "wait: this is not the whole chain yet; peers bring the rest"),
+    ("the signed header is", "wait: peers or APIs bring newer ones; where none do, look at the sources above"),
+    ("the finalized header is", "wait, as for the signed header; a network may also stop finalizing for a time"),
+    ("most", "compare the tip with a source that you trust; `spvnode call why` tells what this one rests on"),
     ("the mesh is off", "without peers the node knows only what is imported; leave out --no-mesh or --no-p2p"),
     ("starting", "wait: the store is being opened and checked"),
     ("waiting for the checkpoint's header", "reach a peer that has this block; is its hash right?"),
@@ -234,7 +243,7 @@ def readiness(network: str, about: Mapping[str, Any]) -> Iterator[Finding]:
         yield Finding(what, State.WARN, reason, fix)
 
 
-def horizon(settings: Config, network: str, about: Mapping[str, Any] | None) -> Iterator[Finding]:
+def horizon(network: str, about: Mapping[str, Any] | None) -> Iterator[Finding]:
     """Until when this version knows an Ethereum network's forks."""
     if network in BITCOIN:
         return

@@ -5,6 +5,8 @@ from __future__ import annotations
 import http.client
 import json
 import re
+import socket
+import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,18 +17,21 @@ from spvnode.client.blocking import UnixConnection
 from spvnode.client.exchange import MAX_REPLY, TIMEOUT, Params, encode_call, patience
 from spvnode.places import SOCKET_NAME
 
+_CREDENTIALS = struct.Struct("3i")  # pid, uid, gid: unix(7)
 _NAMES_PARAMETER = re.compile(r"[a-z_.]+(\[[0-9]+\])?: ")
 # Codes of spvnode.rpc.errors, which is not imported here: it would cost msgspec.
 IN_WARMUP = -28
-# No such method (a daemon of another version), internal error, and the store refused; the rest is bad input.
-_EXITS = {-32603: Exit.SOFTWARE, -20: Exit.STORE}
+# Internal error, the store refused, no peer gives it, no wire is up for it; the rest is bad input.
+_EXITS = {-32603: Exit.SOFTWARE, -20: Exit.STORE, -1: Exit.UNAVAILABLE, -31: Exit.UNAVAILABLE}
+_USAGE = "Usage: "
+"""Ends what -1 says where parameters are too many or missing; else that error is about peers."""
 
 
 class DaemonError(CommandFailed):
     """The daemon answered with a JSON-RPC error."""
 
     def __init__(self, rpc_code: int, message: str) -> None:
-        super().__init__(_EXITS.get(rpc_code, Exit.INPUT), message)
+        super().__init__(Exit.INPUT if _USAGE in message else _EXITS.get(rpc_code, Exit.INPUT), message)
         self.rpc_code = rpc_code
 
 
@@ -34,7 +39,7 @@ class DaemonAbsent(CommandFailed):
     """No daemon answers in the data directory."""
 
     def __init__(self, datadir: Path, why: str, *, hint: bool = True) -> None:
-        start = f"; start one with: spvnode run --datadir {datadir}" if hint else ""
+        start = f"; start one with: spvnode run --datadir {datadir}, or name another's with --datadir" if hint else ""
         super().__init__(Exit.UNAVAILABLE, f"datadir: no daemon answers in {datadir} ({why}){start}")
 
 
@@ -62,7 +67,7 @@ class Client:
         try:
             connection.request("POST", "/", json.dumps(body), {"Content-Type": "application/json"})
             return json.loads(connection.getresponse().read(MAX_REPLY))
-        except FileNotFoundError as error:
+        except (FileNotFoundError, ConnectionRefusedError) as error:
             raise DaemonAbsent(self._datadir, "none runs") from error
         except (PermissionError, NotADirectoryError) as error:  # starting one there would fail as well
             raise DaemonAbsent(self._datadir, str(error.strerror), hint=False) from error
@@ -73,13 +78,27 @@ class Client:
 
 
 def _refused(rpc_code: int, message: str, about: str) -> DaemonError:
-    if rpc_code in _EXITS:
+    if rpc_code in _EXITS and _USAGE not in message:
         about = "daemon"  # nothing that the user gave is at fault
     elif rpc_code == IN_WARMUP:
         about = "network"
     elif _NAMES_PARAMETER.match(message):
         about = ""
     return DaemonError(rpc_code, f"{about}: {message}" if about else message)
+
+
+def daemon_pid(datadir: Path) -> int | None:
+    """The process that listens on the socket in ``datadir``; None where nobody does, or the system does not tell."""
+    option = getattr(socket, "SO_PEERCRED", None)
+    if option is None:
+        return None
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as line:
+        try:
+            line.connect(str(datadir / SOCKET_NAME))
+            pid, _, _ = _CREDENTIALS.unpack(line.getsockopt(socket.SOL_SOCKET, option, _CREDENTIALS.size))
+        except OSError:
+            return None
+    return int(pid) or None
 
 
 def running(datadir: Path) -> Client | None:

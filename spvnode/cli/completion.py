@@ -66,9 +66,10 @@ SCRIPTS = {"bash": BASH, "zsh": ZSH, "fish": FISH}
 
 
 @click.command("completion")
-@click.argument("shell", type=click.Choice(list(SCRIPTS)))
+@click.argument("shell", metavar="SHELL", type=click.Choice(list(SCRIPTS)))
 def command(shell: str) -> None:
-    """Print the script that completes commands, options, networks, methods, peers and tokens in SHELL.
+    """Print the script that completes commands, options, networks, methods, peers and tokens in SHELL: bash,
+    zsh or fish.
 
     Try it with `source <(spvnode completion bash)`; the script's first lines say where it is kept.
     """

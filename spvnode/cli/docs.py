@@ -6,7 +6,7 @@ import ast
 import inspect
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import Any
+from typing import Any, get_args
 
 import click
 import msgspec
@@ -80,9 +80,10 @@ def _keys(struct: type[msgspec.Struct], prefix: str) -> Iterator[tuple[str, str,
     schema = msgspec.json.schema_components([struct])[1][struct.__name__]["properties"]
     for field in fields(struct):
         nested = _nested(field.type)
-        if nested is not None:
-            yield from _keys(nested, f"{prefix}{field.name}.")
-        else:
+        for table in nested:
+            tag = table.__struct_config__.tag
+            yield from _keys(table, f"{prefix}{field.name}[{tag}]." if tag else f"{prefix}{field.name}.")
+        if not nested:
             default = "required" if field.required else f"`{msgspec.json.encode(field.default).decode()}`"
             yield f"`{prefix}{field.name}`", _kind(schema[field.name]), default, meanings[field.name]
 
@@ -97,12 +98,11 @@ def _meanings(struct: type[msgspec.Struct]) -> dict[str, str]:
     return found
 
 
-def _nested(field_type: Any) -> type[msgspec.Struct] | None:
-    """The struct of a table, or of each table in an array of tables."""
-    for found in (field_type, *getattr(field_type, "__args__", ())):
-        if isinstance(found, type) and issubclass(found, msgspec.Struct):
-            return found
-    return None
+def _nested(field_type: Any) -> list[type[msgspec.Struct]]:
+    """The struct of a table, or of each table in an array of tables, which may be of several kinds."""
+    if isinstance(field_type, type) and issubclass(field_type, msgspec.Struct):
+        return [field_type]
+    return [found for part in get_args(field_type) for found in _nested(part)]
 
 
 def _kind(schema: dict[str, Any]) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from spvnode.cli import checks
-from spvnode.cli.checks import Finding, State
+from spvnode.cli.checks import Finding, State, Told
 from spvnode.cli.client import Client, DaemonAbsent, DaemonError, running
 from spvnode.cli.exits import Exit
 from spvnode.cli.options import find_datadir, json_option, place_options
@@ -18,6 +18,7 @@ from spvnode.cli.output import emit
 from spvnode.config import Config
 from spvnode.config_sources import load_config
 from spvnode.errors import InputError
+from spvnode.sources import sources_of
 
 _MARKS = {State.OK: "ok  ", State.WARN: "WARN", State.FAIL: "FAIL"}
 
@@ -54,30 +55,34 @@ def examine(datadir: str | None, config: str | None, *, offline: bool) -> Iterat
     yield Finding("settings", State.OK, f"read; networks: {', '.join(settings.networks)}")
     yield checks.data_directory(place)
     yield checks.disk(place)
-    for network in settings.networks:
-        yield checks.coverage(settings, network)
-    if not offline:
-        yield from checks.dns(settings)
-    yield from _of_daemon(place, settings)
-
-
-def _of_daemon(place: Path, settings: Config) -> Iterator[Finding]:
-    """What only a running daemon can tell; the forks also without."""
+    told: dict[str, dict[str, Any]] = {}
     try:
         client = running(place)
         told = {} if client is None else _told(client)
     except (DaemonAbsent, DaemonError) as error:
-        client, told = None, {}
         yield Finding("daemon", State.FAIL, str(error), "look at its log; `spvnode run` shows it in a terminal")
     else:
-        yield checks.daemon(place, list(told) if client is not None else None)
+        yield checks.daemon(place, None if client is None else list(told), settings.networks)
+    yield from _of_networks(settings, told, offline=offline)
+
+
+def _of_networks(settings: Config, told: Told, *, offline: bool) -> Iterator[Finding]:
+    """A running daemon is asked: its flags may say other than the settings, which count where none runs."""
+    sources = {name: about["sources"] for name, about in told.items()} or {
+        name: sources_of(settings, name) for name in settings.networks
+    }
+    for network, found in sources.items():
+        yield checks.coverage(network, found)
+        yield from checks.apis(network, told.get(network, {}))
+    if not offline:
+        yield from checks.dns(sources)
     yield checks.clock(told)
-    for network in told or settings.networks:
+    for network in sources:
         about = told.get(network)
         if about is not None:
             yield checks.peers(network, about)
             yield from checks.readiness(network, about)
-        yield from checks.horizon(settings, network, about)
+        yield from checks.horizon(network, about)
 
 
 def _told(client: Client) -> dict[str, dict[str, Any]]:

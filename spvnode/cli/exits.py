@@ -21,8 +21,8 @@ class Exit(IntEnum):
 MEANINGS = {
     Exit.OK: "done; for `verify`: the proof holds; for `check`: every store is sound",
     Exit.NEGATIVE: "the answer is no: the proof does not hold, or a store is damaged",
-    Exit.INPUT: "bad input: a flag, a file, the config, a height or hash that is not there",
-    Exit.UNAVAILABLE: "no daemon answers in this data directory",
+    Exit.INPUT: "bad input: a flag, a file (also one that is no proof), the config, a height or hash that is not there",
+    Exit.UNAVAILABLE: "no daemon answers in this data directory, or none of its peers has what was asked for",
     Exit.SOFTWARE: "a fault of spvnode itself; please report the line it printed",
     Exit.STORE: "the store or the disk refused (full, not readable, from a newer version)",
     Exit.BUSY: "another process uses the store; try again when it has ended",

@@ -9,7 +9,7 @@ import click
 from spvnode.cli.beacon import HEADS, header_rows, is_beacon, utc
 from spvnode.cli.client import Client
 from spvnode.cli.options import find_datadir, json_option, network_option, place_options
-from spvnode.cli.output import emit, pairs
+from spvnode.cli.output import emit, pairs, work_text
 from spvnode.inputs import parse_height_or_hash
 
 
@@ -34,8 +34,13 @@ def command(block: str, network: str | None, datadir: str | None, config: str | 
         emit(reply, pairs(header_rows(reply)), as_json=as_json)
         return
     reply = _header(client, block, network)
-    rows = {name: value for name, value in reply.items() if not isinstance(value, dict | bool)}
-    rows["time"] = utc(reply["time"])
+    # How many transactions the block has is not in its header: Core's 0 for that would mislead people.
+    rows = {name: value for name, value in reply.items() if not isinstance(value, dict | bool) and name != "nTx"}
+    rows |= {
+        "time": utc(reply["time"]),
+        "mediantime": utc(reply["mediantime"]),
+        "chainwork": work_text(reply["chainwork"]),
+    }
     emit(reply, pairs(rows), as_json=as_json)
 
 

@@ -39,6 +39,8 @@ def command(datadir: str | None, config: str | None, as_json: bool) -> None:
         raise InputError("mesh.enabled", "the daemon runs without mesh: it has no peer id")
     would = [f"no daemon runs; it would listen on {addr}" for addr in found["listen"]]
     ours = [found["peer_id"], *found["addresses"]] if found["peer_id"] else []
+    if found["running"] and found["peer_id"] and not found["addresses"]:
+        would = ["the daemon does not listen yet: ask again in a moment"]
     emit(found, [*ours, *would, *_wires(found["beacon"])], as_json=as_json)
 
 

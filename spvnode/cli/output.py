@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import click
@@ -19,6 +20,19 @@ def pairs(rows: Mapping[str, object]) -> list[str]:
     shown = {name: value for name, value in rows.items() if value is not None}
     width = max(map(len, shown), default=0)
     return [f"{name:<{width}}  {value}" for name, value in shown.items()]
+
+
+def columns(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """A table: its heads, then its rows, each column as wide as its widest cell."""
+    widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
+    lines = (zip(row, widths, strict=True) for row in (heads, *rows))
+    return ["  ".join(f"{cell:<{width}}" for cell, width in line).rstrip() for line in lines]
+
+
+def work_text(work: str) -> str:
+    """Core's 64 hex digits for people: ``0x12c012c012c, 2^40.2 hashes``. Programs get the digits, as Core has them."""
+    number = int(work, 16)
+    return f"0x{number:x}, 2^{math.log2(number):.1f} hashes" if number else "0x0"
 
 
 def seconds(value: float | None) -> str | None:

@@ -15,8 +15,8 @@ from spvnode.cli.output import emit
 def command(datadir: str | None, config: str | None, as_json: bool) -> None:
     """Have the daemon read its configuration again, as SIGHUP does.
 
-    Log level, rates, limits, names and tokens change at once; what needs a restart is named. A configuration that does
-    not hold changes nothing.
+    Log level, rates, limits, names, tokens and plugins change at once; what needs a restart is named. A configuration
+    that does not hold changes nothing.
     """
     found = Client(find_datadir(datadir, config)).call("reload")
     lines = [f"applied  {key}" for key in found["applied"]] + [f"restart  {key}" for key in found["restart"]]

@@ -10,8 +10,9 @@ from typing import Any
 
 import click
 
+from spvnode.cli.client import daemon_pid
 from spvnode.cli.options import place_options
-from spvnode.errors import InputError
+from spvnode.errors import InputError, StoreLocked
 from spvnode.networks import BITCOIN, ETHEREUM
 
 FLAG_NAMES = {
@@ -120,7 +121,21 @@ def command(**given: Any) -> int:
         if network not in config.networks:
             raise InputError("--checkpoint", f"names {network}, which is not among the networks to run")
     logs.configure(config.log.level, config.log.format)
-    return run(config, read)
+    try:
+        return run(config, read)
+    except StoreLocked as error:
+        raise StoreLocked(in_use(config.data_path)) from error
+
+
+def in_use(datadir: Path) -> str:
+    """Why no daemon can run in ``datadir`` beside who is there, and what to do."""
+    pid = daemon_pid(datadir)
+    who = (
+        "another process (an import or check, or a daemon that starts or ends)"
+        if pid is None
+        else f"a daemon (pid {pid})"
+    )
+    return f"datadir: {who} uses {datadir}; stop it, or give this daemon a directory of its own with --datadir"
 
 
 def flag_values(given: dict[str, Any]) -> dict[str, Any]:

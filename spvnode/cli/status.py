@@ -8,10 +8,10 @@ from typing import Any
 
 import click
 
-from spvnode.cli.beacon import grounds, signers
+from spvnode.cli.beacon import grounds, signers, silent_apis
 from spvnode.cli.client import IN_WARMUP, Client, DaemonError
 from spvnode.cli.options import all_networks_option, find_datadir, json_option, place_options
-from spvnode.cli.output import emit, pairs, seconds
+from spvnode.cli.output import emit, pairs, seconds, work_text
 
 
 @click.command("status")
@@ -86,6 +86,7 @@ def _lines(chain: dict[str, Any]) -> list[str]:
         **(_beacon_rows(chain) if "grounds" in chain else _tip_rows(chain)),
         "heard from peers": _ago(chain["freshness"].get("last_useful_event_age")),
         "peers": _peers(chain),
+        "not connected": "; ".join(silent_apis(chain["sync"].get("apis", ()))) or None,
         "disagreement": _disagreement(chain["sync"].get("wire", {}).get("disagreements", ())),
         "sync": chain["sync"].get("state"),
         "faults": ", ".join(f"{name} {count}" for name, count in chain["sync"].get("faults", {}).items()) or None,
@@ -102,7 +103,7 @@ def _tip_rows(chain: dict[str, Any]) -> dict[str, object]:
     return {
         "height": chain["blocks"],
         "hash": chain["bestblockhash"],
-        "chainwork": (chain["chainwork"].lstrip("0") or "0")
+        "chainwork": work_text(chain["chainwork"])
         + ("" if start["complete"] else " (since the checkpoint, or as given with it)"),
         "rests on": trust + ("" if start["complete"] else " (history below it not complete)"),
         "tip age": _age(chain["freshness"].get("tip_age")),
@@ -113,7 +114,7 @@ def _tip_rows(chain: dict[str, Any]) -> dict[str, object]:
 def _beacon_rows(chain: dict[str, Any]) -> dict[str, object]:
     finalized, optimistic = chain["finalized"], chain["optimistic"]
     if finalized is None:
-        return {"finalized": "none yet: no checkpoint is trusted"}
+        return {"finalized": "none yet: no checkpoint is trusted (`spvnode doctor` says how to begin)"}
     return {
         "finalized": _slot(finalized),
         "optimistic": _slot(optimistic),

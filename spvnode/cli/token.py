@@ -14,7 +14,7 @@ import click
 
 from spvnode.cli.client import DaemonError, running
 from spvnode.cli.options import json_option, place_options
-from spvnode.cli.output import emit
+from spvnode.cli.output import columns, emit
 from spvnode.config import Config, ensure_datadir
 from spvnode.config_sources import load_config
 from spvnode.errors import InputError
@@ -60,7 +60,7 @@ def create(
     emit({**entry, "token": token}, [token], as_json=as_json)
 
 
-@command.command("list")
+@command.command("list", short_help="List the tokens that were made here.")
 @place_options
 @json_option
 def list_(datadir: str | None, config: str | None, as_json: bool) -> None:
@@ -68,17 +68,27 @@ def list_(datadir: str | None, config: str | None, as_json: bool) -> None:
     _, place = find_place(datadir, config)
     revoked, now = load_revoked(place / REVOKED_NAME), time.time()
     found = [{**entry, "state": _state(entry, revoked, now)} for entry in _listed(place)]
-    lines = [
-        f"{entry['id']}  {entry['state']:<7}  until {time.strftime('%Y-%m-%d', time.gmtime(entry['expires']))}  "
-        f"{','.join(entry['scopes']):<17}  {entry['subject']}"
-        for entry in found
-    ]
+    lines = columns(
+        ("id (for revoke)", "state", "made", "ends", "may", "subject (made for)"),
+        [
+            (
+                one["id"],
+                one["state"],
+                _day(one["issued"]),
+                _day(one["expires"]),
+                ",".join(one["scopes"]),
+                one["subject"],
+            )
+            for one in found
+        ],
+    )
     subjects = sorted(line for line in revoked if line.startswith("sub:"))
     emit({"tokens": found, "revoked_subjects": [one.removeprefix("sub:") for one in subjects]},
-         lines or ["there is no token"], as_json=as_json)  # fmt: skip
+         lines if found else [f"no token was made in {place}; make one: spvnode token create NAME"],
+         as_json=as_json)  # fmt: skip
 
 
-@command.command("revoke")
+@command.command("revoke", short_help="Revoke a token, or all of a subject.")
 @click.argument("token_id", metavar="ID", required=False)
 @click.option("--subject", help="Revoke all tokens of this subject, also those made elsewhere or later.")
 @place_options
@@ -157,6 +167,10 @@ def _write_list(place: Path, entries: list[dict[str, Any]], now: float) -> None:
     if len(entries) > MAX_LISTED:
         entries = [entry for entry in entries if entry["expires"] > now]
     _write(place / TOKENS_NAME, json.dumps(entries[-MAX_LISTED:], indent=1) + "\n")
+
+
+def _day(unix: int) -> str:
+    return time.strftime("%Y-%m-%d", time.gmtime(unix))
 
 
 def _state(entry: dict[str, Any], revoked: frozenset[str], now: float) -> str:

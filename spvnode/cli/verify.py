@@ -17,7 +17,7 @@ from spvnode.cli.options import find_datadir, json_option, network_option, place
 from spvnode.cli.output import emit, pairs
 from spvnode.errors import InputError
 from spvnode.inputs import parse_hash, parse_height
-from spvnode.proofs import MAX_PROOF_BYTES, verify_any
+from spvnode.proofs import MAX_PROOF_BYTES, NOT_A_PROOF, verify_any
 
 if TYPE_CHECKING:
     from merkle.verify import Verdict
@@ -65,8 +65,8 @@ def command(
 ) -> int:
     """Check the proof in FILE (- for standard input), offline.
 
-    Exits with 0 if the proof holds, 1 if it does not, 2 if FILE cannot be read. Read what it rests on: without a root
-    that you trust, a proof shows work, or signatures, and not that this is the chain that others follow.
+    Exits with 0 if the proof holds, 1 if it does not, 2 if FILE cannot be read or is no proof. Read what it rests on:
+    without a root that you trust, a proof shows work, or signatures, and not that this is the chain that others follow.
 
     With --account the answer in that file must hold as well, under the state root that FILE proves. Without FILE the
     daemon's own header gives the state root: --block, --network, --datadir and --config are for that.
@@ -88,6 +88,8 @@ def command(
     if block is not None:
         raise InputError("--block", "is for --account without FILE: FILE itself says which block it proves")
     verdict = verify_any(read_file(file, MAX_PROOF_BYTES, "FILE"), time.time(), **trusted)
+    if verdict.reason == NOT_A_PROOF:
+        raise InputError("FILE", f"{file}: is no proof, or one of a version that is not known here")
     return _tell(verdict, answer, as_json=as_json)
 
 
@@ -160,19 +162,21 @@ def _answer(file: str) -> Mapping[str, Any]:
 
 
 def _hash(text: str | None, flag: str) -> bytes | None:
-    return None if text is None else parse_hash(text, flag)
+    """As explorers print it, with or without ``0x``."""
+    return None if text is None else parse_hash(text.removeprefix("0x"), flag)
 
 
 def _start(text: str | None) -> str | None:
     """``trusted_start`` as the verifier takes it, checked here so that an error names the flag."""
     if text is not None:
         height, colon, block_hash = text.rpartition(":")
-        parse_hash(block_hash, "--trusted-start")
+        _hash(block_hash, "--trusted-start")
         if colon:
             parse_height(height, "--trusted-start")
     return text
 
 
 def _root(text: str | None, flag: str) -> bytes | None:
-    """A beacon block's root: in its natural order, unlike Bitcoin's hashes, and commonly with ``0x``."""
-    return None if text is None else parse_hash(text.removeprefix("0x"), flag)[::-1]
+    """A beacon block's root: in its natural order, unlike Bitcoin's hashes."""
+    found = _hash(text, flag)
+    return None if found is None else found[::-1]

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 
 from spvnode.rpc.auth import Cookie
 from spvnode.rpc.caller import LOCAL, NO_SCOPES, OPERATOR, Caller, Kind
-from spvnode.rpc.settings import Desk
-from spvnode.rpc.tokens import MAX_TOKEN, TokenRefused
+from spvnode.rpc.tokens import MAX_TOKEN, Keyring, TokenRefused
 
 TOKEN_USER = b"__token__:"
 NO_CREDENTIALS = 'wants the content of <datadir>/.cookie as Basic credentials: curl -u "$(cat .cookie)"'
@@ -21,6 +20,9 @@ NO_CREDENTIALS = 'wants the content of <datadir>/.cookie as Basic credentials: c
 
 class Unauthorized(Exception):
     """The request shows no credentials, or such as do not count; the message may be told."""
+
+    why = "authorization"
+    """The word for the metrics."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,31 +36,24 @@ class Peer:
     address: str = ""
 
 
-class Access:
-    """Tells callers by what they show."""
+def caller_of(peer: Peer, authorization: bytes | None, cookie: Cookie, keyring: Keyring) -> Caller:
+    """Who asks; anonymous without credentials. Raises Unauthorized for credentials that do not count."""
+    if peer.vouched:
+        return LOCAL
+    if authorization is None:
+        return Caller(Kind.ANONYMOUS, f"at:{peer.address}", NO_SCOPES)
+    if cookie.admits(authorization):
+        return OPERATOR
+    try:
+        return keyring.caller(_token(authorization))
+    except TokenRefused as error:
+        raise Unauthorized(f"token: {error}") from None
 
-    def __init__(self, cookie: Cookie, desk: Desk) -> None:
-        self._cookie = cookie
-        self._desk = desk
 
-    def caller(self, peer: Peer, authorization: bytes | None) -> Caller:
-        """Who asks; anonymous without credentials. Raises Unauthorized for credentials that do not count."""
-        if peer.vouched:
-            return LOCAL
-        if authorization is None:
-            return Caller(Kind.ANONYMOUS, f"at:{peer.address}", NO_SCOPES)
-        if self._cookie.admits(authorization):
-            return OPERATOR
-        try:
-            return self._desk.now.keyring.caller(_token(authorization))
-        except TokenRefused as error:
-            raise Unauthorized(f"token: {error}") from None
-
-    @property
-    def challenge(self) -> bytes:
-        """For ``WWW-Authenticate``: what would be taken."""
-        basic = b'Basic realm="jsonrpc"'
-        return basic + b', Bearer realm="jsonrpc"' if self._desk.now.keyring.keys else basic
+def challenge(keyring: Keyring) -> bytes:
+    """For ``WWW-Authenticate``: what would be taken."""
+    basic = b'Basic realm="jsonrpc"'
+    return basic + b', Bearer realm="jsonrpc"' if keyring.keys else basic
 
 
 def _token(authorization: bytes) -> bytes:

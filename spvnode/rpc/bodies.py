@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from typing import Any
+from weakref import WeakValueDictionary
 
 import trio
 
@@ -13,11 +14,27 @@ from spvnode.rpc.limits import (
     MAX_BIG_BODIES,
     MAX_BODY_BYTES,
     MAX_CONCURRENT_REQUESTS,
+    MAX_GREAT_REPLIES,
     MAX_USER_REQUESTS,
     SMALL_BODY_BYTES,
 )
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+
+
+class Room:
+    """One request's claim to the memory of a great reply: ``take`` waits for it, and keeps it until the answer has
+    left. A request takes it once, however many calls it has."""
+
+    def __init__(self, places: tuple[trio.Semaphore, ...], after: ExitStack) -> None:
+        self._missing = list(places)
+        self._after = after
+
+    async def take(self) -> None:
+        """Returns when it is this request's."""
+        while self._missing:
+            await self._missing[0].acquire()
+            self._after.callback(self._missing.pop(0).release)
 
 
 class Workload:
@@ -26,6 +43,9 @@ class Workload:
     def __init__(self) -> None:
         self._all = trio.Semaphore(MAX_CONCURRENT_REQUESTS)
         self._big = trio.Semaphore(MAX_BIG_BODIES)
+        self._great = trio.Semaphore(MAX_GREAT_REPLIES)
+        self._greats: WeakValueDictionary[str, trio.Semaphore] = WeakValueDictionary()
+        """Of each user who has a request, or an answer on its way: who does not read keeps nobody else away."""
         self._users: dict[str, tuple[trio.Semaphore, int]] = {}
         """Places of each user who has a request now, and how many want one: at most the connections."""
 
@@ -54,6 +74,11 @@ class Workload:
                     big = True
                     await stack.enter_async_context(self._big)
             yield bytes(body)
+
+    def room(self, caller: Caller, after: ExitStack) -> Room:
+        """For a request of ``caller``; ``after`` is closed when its answer has left."""
+        mine = self._greats.setdefault(caller.user, trio.Semaphore(1))
+        return Room((mine, self._great), after)
 
     @asynccontextmanager
     async def away(self, caller: Caller) -> AsyncIterator[None]:

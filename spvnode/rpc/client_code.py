@@ -7,12 +7,14 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin, get_type_hints
 
 from spvnode.rpc.caller import Scope
-from spvnode.rpc.documents import result_type
 from spvnode.rpc.registry import Method, describe
+from spvnode.rpc.schemas import result_type
 from spvnode.rpc.table import METHODS
 
 LINE: Final = 120
 """Columns, as the rest of the code has them."""
+VERBOSE: Final = "verbose"
+"""Core's name of the parameter that chooses between an object, its default, and plain text."""
 _ONCE: Final = ("watch", "unwatch")
 """Methods that change something, beside all of the scope admin."""
 _HEAD: Final = '"""{about}\n\nWritten by `make docs` from the table of methods: do not edit.\n"""\n\n'
@@ -20,16 +22,15 @@ _CLASS: Final = '''\
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 if TYPE_CHECKING:
     from spvnode.rpc import results
 
-Json = dict[str, Any]
-
 
 class {name}:
-    """One Python method for each of the RPC's; docs/rpc.md tells what they take and give."""
+    """One Python method for each of the RPC's; docs/rpc.md tells what they take and give. Results are dictionaries as
+    they come, typed as ``spvnode.rpc.results`` has them."""
 
     {prefix}def call(self, method: str, params: Mapping[str, Any] | None = None) -> Any:
         """The result of any method."""
@@ -82,14 +83,15 @@ def _class(name: str, prefix: str, wait: str) -> str:
 
 
 def _method(row: Method, prefix: str, wait: str) -> Iterator[str]:
-    hints = get_type_hints(row.params)
-    given = ["self"]
-    for field in row.parameters:
-        kind = _shown(hints[field.name])
-        optional = kind if "None" in kind.split(" | ") else f"{kind} | None"
-        given.append(f"{field.name}: {kind}" if field.required else f"{field.name}: {optional} = None")
-    name, result = row.name.replace(".", "_"), _shown(result_type(row))
-    yield from _fitted(f"    {prefix}def {name}(", given, f") -> {result}:")
+    given, result = _given(row), _shown(result_type(row))
+    head = f"    {prefix}def {row.name.replace('.', '_')}("
+    if VERBOSE in given:
+        verbose, plain = map(_shown, get_args(result_type(row)))
+        for kind, told in (("Literal[True] | None = None", verbose), ("Literal[False]", plain), ("bool", result)):
+            yield "    @overload"
+            yield from _fitted(head, ["self", *{**given, VERBOSE: f"{VERBOSE}: {kind}"}.values()], f") -> {told}: ...")
+            yield ""
+    yield from _fitted(head, ["self", *given.values()], f") -> {result}:")
     yield f'        """{row.summary}"""'
     names = [f'"{field.name}": {field.name}' for field in row.parameters]
     values = ["{" + ", ".join(names) + "}"] if names else []
@@ -105,6 +107,16 @@ def _method(row: Method, prefix: str, wait: str) -> Iterator[str]:
             yield "        return found"
 
 
+def _given(row: Method) -> dict[str, str]:
+    """Each parameter as it is written, by name."""
+    hints, found = get_type_hints(row.params), {}
+    for field in row.parameters:
+        kind = _shown(hints[field.name])
+        optional = kind if "None" in kind.split(" | ") else f"{kind} | None"
+        found[field.name] = f"{field.name}: {kind}" if field.required else f"{field.name}: {optional} = None"
+    return found
+
+
 def _fitted(head: str, parts: list[str], tail: str) -> Iterator[str]:
     """On one line, or the parts on a line of their own, or one line each: as the formatter has it."""
     inner = ", ".join(parts)
@@ -116,8 +128,19 @@ def _fitted(head: str, parts: list[str], tail: str) -> Iterator[str]:
     if len(indent) + 4 + len(inner) <= LINE:
         yield f"{indent}    {inner}"
     else:
-        yield from (f"{indent}    {part}," for part in parts)
+        for part in parts:
+            yield from _item(f"{indent}    ", part)
     yield indent + tail
+
+
+def _item(indent: str, part: str) -> Iterator[str]:
+    """On one line, or a dictionary's entries one line each."""
+    if len(indent + part) < LINE:
+        yield f"{indent}{part},"
+    else:
+        yield indent + "{"
+        yield from (f"{indent}    {entry}," for entry in part[1:-1].split(", "))
+        yield indent + "},"
 
 
 def _shown(kind: Any) -> str:
@@ -133,7 +156,8 @@ def _shown(kind: Any) -> str:
     if get_origin(kind) in (Union, UnionType):
         return " | ".join(map(_shown, get_args(kind)))
     if get_origin(kind) in (dict, Mapping):
-        return "Json"
+        return "Mapping[str, Any]"  # which takes the typed dictionaries that other methods give
     if get_origin(kind) is list:
         return f"list[{_shown(get_args(kind)[0])}]"
-    return f"results.{kind.__name__}" if kind.__module__ == "spvnode.rpc.results" else str(kind.__name__)
+    ours = str(kind.__module__).startswith("spvnode.rpc.results.")
+    return f"results.{kind.__name__}" if ours else str(kind.__name__)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import inspect
 import re
-import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -26,8 +25,8 @@ from spvnode.logs import get_logger
 from spvnode.metrics import Metrics
 from spvnode.rpc.caller import LOCAL, Caller
 from spvnode.rpc.errors import Code, RpcError
-from spvnode.rpc.gate import Gate
 from spvnode.rpc.limits import (
+    GREAT_REPLY_BYTES,
     INLINE_BODY_BYTES,
     MAX_BATCH,
     MAX_JSON_DEPTH,
@@ -35,9 +34,10 @@ from spvnode.rpc.limits import (
     MAX_METHOD_NAME,
     MAX_REPLY_BYTES,
 )
+from spvnode.rpc.pipeline.chain import call_chain
+from spvnode.rpc.pipeline.step import Request, Visit
 from spvnode.rpc.registry import Context, Method
 from spvnode.rpc.services import NO_PATIENCE, NO_SERVICES, Patience, Services
-from spvnode.tracing import span
 from spvnode.view import NodeView
 
 _NO_ID = Raw(b"null")
@@ -106,26 +106,31 @@ class _Answer:
         return None if self.error is None else self.error.retry_after
 
 
+def _alone(answer: _Answer) -> Reply:
+    """The reply to a call that is no part of a batch."""
+    body = b"" if answer.request_id is None else answer.encode()
+    return Reply(204 if answer.request_id is None else answer.status, body, retry_after=answer.retry_after)
+
+
 def _error_object(error: RpcError) -> dict[str, Any]:
     data = {} if error.retry_after is None else {"data": {"retry_after": round(error.retry_after, 3)}}
     return {"code": int(error.code), "message": error.message, **data}
 
 
 class Dispatcher:
-    """Answers request bodies for one node. ``gate`` knows scopes and rates; without one every caller may do all."""
+    """Answers request bodies for one node. Each call goes through the chain of its request; what comes by no request
+    goes through ``call_chain``."""
 
     def __init__(
         self,
         node: NodeView,
         methods: Mapping[str, Method],
         metrics: Metrics,
-        gate: Gate | None = None,
         services: Services = NO_SERVICES,
     ) -> None:
         self._node = node
         self._methods = methods
-        self._metrics = metrics
-        self._gate = gate
+        self._chain = call_chain(metrics)
         self._services = services
         self._parsing = trio.CapacityLimiter(1)
 
@@ -136,76 +141,74 @@ class Dispatcher:
         caller: Caller = LOCAL,
         turn: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint,
         patience: Patience = NO_PATIENCE,
+        request: Request | None = None,
     ) -> Reply:
         """The reply to one POST body, a call or a batch, by ``caller``. ``turn`` is awaited between the calls of a
         batch, ``patience`` is for those that wait. Never raises for what the body holds."""
-        try:
-            # The search for depth takes 1 us a string: what is long is a worker's business, one worker's at a time.
-            long = len(body) > INLINE_BODY_BYTES
-            parsed = await trio.to_thread.run_sync(_parse, body, limiter=self._parsing) if long else _parse(body)
-        except RpcError as error:
-            answer = _Answer(_NO_ID, v2=False, error=error)
-            return Reply(answer.status, answer.encode())
+        # The search for depth takes 1 us a string: what is long is a worker's business, one worker's at a time.
+        long = len(body) > INLINE_BODY_BYTES
+        parsed = await trio.to_thread.run_sync(_parse, body, limiter=self._parsing) if long else _parse(body)
+        if isinstance(parsed, RpcError):
+            return _alone(_Answer(_NO_ID, v2=False, error=parsed))
         stops: list[bool] = []
         stop = partial(stops.append, True)
         context = Context(self._node, self._methods, stop, path_network, caller, self._services, patience)
         if isinstance(parsed, list):
-            reply = await self._batch(parsed, context, turn)
+            reply = await self._batch(parsed, context, turn, request)
         else:
-            answer = await self._call(parsed, context)
-            body = b"" if answer.request_id is None else answer.encode()
-            status = 204 if answer.request_id is None else answer.status
-            reply = Reply(status, body, retry_after=answer.retry_after)
+            reply = _alone(await self._call(parsed, context, request))
         return replace(reply, stop=bool(stops))
 
-    async def _batch(self, parsed: list[Raw], context: Context, turn: Callable[[], Awaitable[None]]) -> Reply:
+    async def _batch(
+        self, parsed: list[Raw], context: Context, turn: Callable[[], Awaitable[None]], request: Request | None
+    ) -> Reply:
         parts: list[bytes] = []
         size = 0
         retry_after: float | None = None
         for raw in parsed:
-            answer = await self._call(raw, context) if size <= MAX_REPLY_BYTES else _too_much(raw)
+            answer = await self._call(raw, context, request) if size <= MAX_REPLY_BYTES else _too_much(raw)
             if answer.request_id is not None:
-                parts.append(answer.encode())
+                parts += (b"," if parts else b"[", answer.encode())
                 size += len(parts[-1])
+                if size > GREAT_REPLY_BYTES:
+                    await context.patience.room()
             if answer.retry_after is not None:
                 retry_after = max(retry_after or 0.0, answer.retry_after)
             await turn()  # a batch must not hold up the loop
         if parsed and not parts:
             return Reply(204, b"")
-        return Reply(200, b"[" + b",".join(parts) + b"]", retry_after=retry_after)
+        return Reply(200, b"".join([*parts, b"]"]) if parts else b"[]", retry_after=retry_after)
 
-    async def _call(self, raw: Raw, context: Context) -> _Answer:
-        started = time.perf_counter()
-        name, outcome = "unknown", "ok"
+    async def _call(self, raw: Raw, context: Context, request: Request | None) -> _Answer:
+        chain = self._chain if request is None else request.chain
+        visit = Visit(context.caller, chain.settings, request, is_call=True)
         request_id: Raw | None = _NO_ID
         v2 = False
         try:
-            request = _read_request(raw)
-            v2 = _is_v2(request.jsonrpc)
-            request_id = _read_id(request.id, v2=v2)
-            method = _find(context.methods, request.method)
-            name = method.name
-            with span("rpc", method=name):
-                if self._gate is not None:
-                    await self._gate.admit(context.caller, method)
-                result = method.call(context, method.bind(_read_params(request.params)))
-                if inspect.isawaitable(result):
-                    result = await result
+            given = _read_request(raw)
+            v2 = _is_v2(given.jsonrpc)
+            request_id = _read_id(given.id, v2=v2)
+            method = _find(context.methods, given.method)
+            visit.name, visit.scope, visit.cost = method.name, method.scope, method.cost
+            await chain.admit(visit)
+            result = method.call(context, method.bind(_read_params(given.params)))
+            if inspect.isawaitable(result):
+                result = await result
             return _Answer(request_id, v2, result)
         except (RpcError, InputError, ProofError) as error:
-            outcome = "error"
+            visit.fail("error", error)
             return _Answer(request_id, v2, error=_as_rpc_error(error))
         except StoreError as error:
-            outcome = "error"
-            log.warning("the store refused", method=name, error=str(error))
+            visit.fail("error", error)
+            log.warning("the store refused", method=visit.name, error=str(error))
             return _Answer(request_id, v2, error=RpcError(Code.DATABASE_ERROR, str(error)))
-        except Exception:  # the firewall of each call: logged whole, and nothing of it told to the caller
-            outcome = "fault"
-            log.exception("rpc call failed", method=name)
+        except Exception as error:  # the firewall of each call: logged whole, and nothing of it told to the caller
+            visit.fail("fault", error)
+            log.exception("rpc call failed", method=visit.name)
             return _Answer(request_id, v2, error=RpcError(Code.INTERNAL_ERROR, "Internal error; see the log"))
         finally:
-            self._metrics.rpc_requests.labels(name, outcome).inc()
-            self._metrics.rpc_seconds.labels(name).observe(time.perf_counter() - started)
+            chain.end_call(visit)
+            visit.error = None  # which holds this very frame
 
 
 def json_depth(body: bytes) -> int:
@@ -227,18 +230,22 @@ def json_depth(body: bytes) -> int:
     return deepest
 
 
-def _parse(body: bytes) -> Raw | list[Raw]:
-    if json_depth(body) > MAX_JSON_DEPTH:
-        raise RpcError(Code.PARSE_ERROR, f"Parse error: nested deeper than {MAX_JSON_DEPTH} levels")
+def _parse(body: bytes) -> Raw | list[Raw] | RpcError:
+    """A call or a batch, or what is wrong with it: an error that a worker raised would hold the worker's frames, and in
+    them the body, until the next search for cycles."""
     try:
+        if json_depth(body) > MAX_JSON_DEPTH:
+            return RpcError(Code.PARSE_ERROR, f"Parse error: nested deeper than {MAX_JSON_DEPTH} levels")
         parsed = _decode(body, type=Raw)
         if bytes(memoryview(parsed)[:1]) != b"[":
             return parsed
         calls = _decode(body, type=list[Raw])
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        raise RpcError(Code.PARSE_ERROR, "Parse error") from error
+    except RpcError as error:
+        return error.with_traceback(None)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        return RpcError(Code.PARSE_ERROR, "Parse error")
     if len(calls) > MAX_BATCH:
-        raise RpcError(Code.INVALID_REQUEST, f"Batch of {len(calls)} calls, at most {MAX_BATCH}")
+        return RpcError(Code.INVALID_REQUEST, f"Batch of {len(calls)} calls, at most {MAX_BATCH}")
     return calls
 
 

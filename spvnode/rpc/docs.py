@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from merkle.proofs import MAX_COLUMN_HEADERS, MAX_HEADERS
 from spvnode.rpc import limits
@@ -10,13 +11,17 @@ from spvnode.rpc.beacon_api.app import EVENTS_ROUTE, ROUTES
 from spvnode.rpc.beacon_api.events import MAX_SUBSCRIBERS, Events
 from spvnode.rpc.beacon_api.light_client import MAX_REQUEST_LIGHT_CLIENT_UPDATES
 from spvnode.rpc.docs_access import ACCESS
+from spvnode.rpc.docs_pipeline import pipeline_section
 from spvnode.rpc.documents import OPENAPI_PATH, OPENAPI_VERSION, OPENRPC_PATH, OPENRPC_VERSION
 from spvnode.rpc.errors import MEANINGS
 from spvnode.rpc.registry import Method, describe
 from spvnode.rpc.rest import ROUTES as REST_ROUTES
+from spvnode.rpc.schemas import nested, parts_of, properties, rows, schemas
 from spvnode.rpc.table import METHODS
 from spvnode.rpc.upload import MAX_FRAME_BYTES, MAX_UPLOAD_BUNDLES, MAX_UPLOAD_BYTES, Uploads
 from spvnode.rpc.upload import PATH as UPLOAD_PATH
+
+Schema = dict[str, Any]
 
 _HEAD = f"""\
 <!-- written by `make docs` from the source: do not edit -->
@@ -90,7 +95,7 @@ _UPLOAD = f"""
 # Proofs by the thousand
 
 `getheaderproofs` gives up to {MAX_HEADERS:,} headers under one root with one shared multiproof, or, with the format
-`columns`, as version 6 bundles of up to {MAX_COLUMN_HEADERS:,} headers that are quick to check. `POST {UPLOAD_PATH}`,
+`columns`, as version 8 bundles of up to {MAX_COLUMN_HEADERS:,} headers that are quick to check. `POST {UPLOAD_PATH}`,
 with credentials of the scope `proofs`, takes a row of frames, each a u32 little-endian length and a bundle of any
 version in bytes: up to {MAX_UPLOAD_BUNDLES:,} of up to {MAX_FRAME_BYTES:,} bytes, together {MAX_UPLOAD_BYTES >> 20}
 MiB.
@@ -104,10 +109,20 @@ MiB.
 """
 
 
+_TYPES = """
+# Types
+
+What results are made of. `spvnode.rpc.results` has all of them, and the results themselves, as types for Python. An
+optional field is left out where it does not apply; what may be null is always there.
+"""
+
+
 def render() -> str:
     """The page."""
     errors = "".join(f"| {int(code)} | {text} |\n" for code, text in MEANINGS.items())
-    methods = "".join(_section(method) for method in METHODS.values())
+    _, found, components = schemas(list(METHODS.values()))
+    given = list(zip(METHODS.values(), found, strict=True))
+    methods = "".join(_section(method, result, components) for method, result in given)
     routes: dict[str, Callable[..., object]] = {**ROUTES, EVENTS_ROUTE: Events.answer}
     rest = "".join(_route(path, call) for path, call in REST_ROUTES.items())
     beacon = "".join(_route(path, call) for path, call in routes.items())
@@ -115,8 +130,11 @@ def render() -> str:
         _HEAD
         + errors
         + ACCESS
+        + pipeline_section()
         + "\n# Methods\n"
         + methods
+        + _TYPES
+        + "".join(_type(name, components) for name in _used(found, components))
         + _UPLOAD.format(upload=_text(Uploads.answer))
         + _REST
         + rest
@@ -133,7 +151,7 @@ def _text(call: Callable[..., object]) -> str:
     return " ".join((call.__doc__ or "").split()).replace("``", "`")
 
 
-def _section(method: Method) -> str:
+def _section(method: Method, result: Schema, components: Schema) -> str:
     lines = ["", f"## {method.name}", "", f"`{method.usage}`", "", f"{method.summary} Scope: {method.scope}.", ""]
     if method.parameters:
         lines += ["| parameter | type | |", "|---|---|---|"]
@@ -141,4 +159,30 @@ def _section(method: Method) -> str:
             kind, text = describe(method.params, field.name)
             lines.append(f"| `{field.name}` | {kind}{'' if field.required else ', optional'} | {text} |")
         lines.append("")
-    return "\n".join([*lines, f"Result: {_text(method.call)}", ""])
+    lines += [f"Result: {_text(method.call)}", ""]
+    for part in parts_of(result):
+        lines += _table(part, components)
+    return "\n".join(lines)
+
+
+def _table(result: Schema, components: Schema) -> list[str]:
+    """The fields of an object; nothing for what is none."""
+    found = [f"| {name} | {kind} | {text} |" for name, kind, text in rows(result, components)]
+    return ["| field | type | |", "|---|---|---|", *found, ""] if found else []
+
+
+def _used(found: Sequence[Schema], components: Schema) -> list[str]:
+    """The types that results' fields refer to, by name."""
+    tops = [name for result in found for name in nested(result)]
+    used = {"HeaderStanding", "BeaconStanding", "EitherStanding"}
+    wait = [part for name in {*tops, *used} for part in properties(components[name], components).values()]
+    while wait:
+        for name in set(nested(wait.pop())) - used:
+            used.add(name)
+            wait += properties(components[name], components).values()
+    return sorted(used)
+
+
+def _type(name: str, components: Schema) -> str:
+    about = components[name].get("description")
+    return "\n".join(["", f"## {name}", "", *([about, ""] if about else []), *_table(components[name], components)])

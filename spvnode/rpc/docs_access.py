@@ -32,15 +32,15 @@ machine, there also an address or one of `rpc.hosts`; an `Origin` must be our ow
 Every call costs units, most of them 1, off the rate of its user (`rpc.rates`); {BURST_SECONDS:g} seconds' worth may
 come at once. In any {WINDOW_SECONDS:g} s one method may take {METHOD_SHARE:.0%} of that rate. A call that comes up to
 {MAX_DELAY:g} s early waits; after that it is refused with error -32005, HTTP 429 and `Retry-After`. Rates, limits,
-names and tokens are read anew by `spvnode reload` and SIGHUP; what needs a restart is named, and what does not hold
-changes nothing. All bounds are in limits.md.
+names, tokens, plugins and middleware are read anew by `spvnode reload` and SIGHUP; what needs a restart is named, and
+what does not hold changes nothing. All bounds are in limits.md.
 
 # Events
 
 `GET /events` are server-sent events, `GET /ws` the same as WebSocket messages (`{{"id": ..., "event": ..., "data":
 ...}}`), both from the durable logs: one of each network, and one of the node, `node`, with the last {MAX_NOTICES:,}
-watches that fired and changes of readiness. They are open as `/metrics` is; what a token watches is told to that
-token and to the operator.
+watches that fired, changes of readiness and objections of plugins (`check`). They are open as `/metrics` is; what a
+token watches is told to that token and to the operator.
 
     curl -N 'http://127.0.0.1:8342/events?networks=bitcoin&kinds=reorg,finality,watch'
 
@@ -50,7 +50,8 @@ restarts and crashes of either side; `NETWORK:0` begins with the oldest. Without
 an event only moves the cursor, also every {KEEPALIVE_SECONDS:g} s of silence. Kinds: {
     ", ".join(f"`{kind}`" for kind in sorted(KINDS))
 }; `gap` is always told: numbers after `after` and before `next` are no longer kept, or were taken
-back by a power cut. Up to {limits.MAX_SUBSCRIPTIONS} may listen or wait over TCP (`rpc.subscriptions`).
+back by a power cut. `filter=NAME` tells only of what that plugin keeps (plugins.md). Up to
+{limits.MAX_SUBSCRIPTIONS} may listen or wait over TCP (`rpc.subscriptions`).
 
 `[[rpc.webhook]]` posts events to an address, signed as [Standard Webhooks](https://www.standardwebhooks.com) has it
 (`webhook-id`, `webhook-timestamp`, `webhook-signature: v1,...`), in order, each until it is answered with 2xx. After

@@ -4,59 +4,29 @@ from the parameters' structs and ``results``. There is no second list."""
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from http import HTTPStatus
-from typing import Any, Final, get_type_hints
+from typing import Any, Final
 
 import msgspec
 
-from spvnode.rpc.beacon_api.app import EVENTS_ROUTE, ROUTES
-from spvnode.rpc.beacon_api.events import Events
 from spvnode.rpc.errors import MEANINGS
-from spvnode.rpc.page import PAGES
+from spvnode.rpc.pipeline.step import JSON_RPC
 from spvnode.rpc.registry import Method
-from spvnode.rpc.response import JSON
-from spvnode.rpc.rest import ROUTES as REST_ROUTES
-from spvnode.rpc.results import BlockchainInfo, BlockHeader
-from spvnode.rpc.route import ANY_STATUS, PLAIN, STRING, About, Query, Schema, about, about_of
-from spvnode.rpc.upload import PATH as UPLOAD_PATH
-from spvnode.rpc.upload import Uploads
+from spvnode.rpc.route import ANY_STATUS, STRING, About, Query, about_of
+from spvnode.rpc.schemas import properties, schemas
 
 OPENRPC_VERSION: Final = "1.3.2"
 OPENAPI_VERSION: Final = "3.1.0"
 OPENRPC_PATH: Final = "/openrpc.json"
 OPENAPI_PATH: Final = "/openapi.json"
-_REF: Final = "#/components/schemas/{name}"
 _PARAMETER = re.compile(r"\{([a-z_]+)\}")
 _TEXT: Final = {"text/plain": {"schema": STRING}}
+_DOOR: Final = (401, 403, 429, 503)
+"""Statuses with which the chain refuses before any route is asked, in a sentence of text."""
 
 Json = dict[str, Any]
-Route = tuple[str, Callable[..., object]]
-
-
-# -- types
-
-
-def result_type(method: Method) -> Any:
-    """What its row says, else its function's annotation."""
-    if method.result is not None:
-        return method.result
-    found = get_type_hints(method.call)["return"]
-    return type(None) if found is None else found
-
-
-def _schemas(methods: Sequence[Method]) -> tuple[list[Json], list[Json], Json]:
-    """Schemas of all parameters, of all results, and the components that they refer to."""
-    kinds = [method.params for method in methods] + [result_type(method) for method in methods]
-    found, components = msgspec.json.schema_components([*kinds, BlockHeader, BlockchainInfo], ref_template=_REF)
-    return list(found[: len(methods)]), list(found[len(methods) : 2 * len(methods)]), components
-
-
-def _properties(schema: Json, components: Json) -> Json:
-    name = schema.get("$ref", "").rpartition("/")[2]
-    found: Json = components.get(name, schema).get("properties", {})
-    return found
 
 
 # -- OpenRPC
@@ -65,12 +35,12 @@ def _properties(schema: Json, components: Json) -> Json:
 def openrpc(methods: Mapping[str, Method], version: str) -> Json:
     """The document that ``rpc.discover`` answers with (spec.open-rpc.org)."""
     rows = list(methods.values())
-    params, results, components = _schemas(rows)
+    params, results, components = schemas(rows)
     return {
         "openrpc": OPENRPC_VERSION,
         "info": {"title": "spvnode", "version": version, "license": {"name": "MIT"}},
         "methods": [
-            _method(row, _properties(given, components), result)
+            _method(row, properties(given, components), result)
             for row, given, result in zip(rows, params, results, strict=True)
         ],
         "components": {"schemas": components},
@@ -103,7 +73,10 @@ def _method(method: Method, properties: Json, result: Json) -> Json:
 
 def openapi(methods: Mapping[str, Method], version: str) -> Json:
     """The document of all paths (OpenAPI 3.1)."""
-    _, _, components = _schemas(list(methods.values()))
+    params, results, components = schemas(list(methods.values()))
+    calls = {
+        name: {"params": given, "result": result} for name, given, result in zip(methods, params, results, strict=True)
+    }
     return {
         "openapi": OPENAPI_VERSION,
         "info": {
@@ -114,12 +87,7 @@ def openapi(methods: Mapping[str, Method], version: str) -> Json:
             "The routes under `/rest` and `/eth` may have a network before them: `/signet/rest/...`.",
         },
         "servers": [{"url": "/"}],
-        "paths": {
-            "/": {"get": _operation("/", PAGES["/"], about_of(PAGES["/"])), "post": _json_rpc(methods, network=False)},
-            "/{network}": {"post": _json_rpc(methods, network=True)},
-            UPLOAD_PATH: {"post": _operation(UPLOAD_PATH, Uploads.answer, about_of(Uploads.answer))},
-            **{path: {"get": _operation(path, call, about_of(call))} for path, call in _gets()},
-        },
+        "paths": _paths(calls),
         "components": {
             "schemas": {**components, **_ENVELOPES},
             "securitySchemes": {
@@ -130,10 +98,18 @@ def openapi(methods: Mapping[str, Method], version: str) -> Json:
     }
 
 
-def _gets() -> list[Route]:
-    found: list[Route] = [*OPEN_ROUTES.items(), *REST_ROUTES.items(), *ROUTES.items()]
-    found += [(path, call) for path, call in PAGES.items() if path != "/"]  # which has a second operation
-    return [*found, (EVENTS_ROUTE, Events.answer)]
+def _paths(calls: Mapping[str, Json]) -> Json:
+    """An operation for each path that a row of the table shows."""
+    from spvnode.rpc.routes import ROUTES  # noqa: PLC0415 - the rows name what serves this very document
+
+    paths: Json = {}
+    for route in ROUTES:
+        verb = route.methods[0].lower() if route.methods else "get"
+        for path, call in route.shown.items():
+            rpc = route.name == JSON_RPC
+            made = _json_rpc(calls, network="{" in path) if rpc else _operation(path, call, about_of(call))
+            paths.setdefault(path, {})[verb] = made
+    return paths
 
 
 def _operation(path: str, call: Callable[..., object], known: About) -> Json:
@@ -142,7 +118,9 @@ def _operation(path: str, call: Callable[..., object], known: About) -> Json:
         "operationId": re.sub(r"[^a-z0-9]+", "_", path.lower()).strip("_") or "index",
         "summary": _told(call).partition(". ")[0].rstrip(".")[:120],
         "description": _told(call),
-        "parameters": parameters + [_query_parameter(query) for query in known.query],
+        "parameters": parameters
+        + [_parameter(one, "query") for one in known.query]
+        + [_parameter(one, "header") for one in known.headers],
         "responses": _responses(known),
     }
     if known.body is not None:
@@ -158,39 +136,40 @@ def _path_parameter(name: str, known: About) -> Json:
     return {"name": name, "in": "path", "required": True, "schema": schema}
 
 
-def _query_parameter(query: Query) -> Json:
-    found = {"name": query.name, "in": "query", "required": query.required, "schema": query.schema}
-    return {**found, "description": query.text} if query.text else found
+def _parameter(given: Query, place: str) -> Json:
+    found = {"name": given.name, "in": place, "required": given.required, "schema": given.schema}
+    return {**found, "description": given.text} if given.text else found
 
 
 def _responses(known: About) -> Json:
     ok: Json = {"description": "As asked."}
     if known.replies:
         ok["content"] = {media.decode(): {"schema": schema} for media, schema in known.replies.items()}
-    found: Json = {"200": ok}
-    refusals: dict[int, Schema | None] = {401: None, 403: None, 405: None, 429: None, **known.errors}
-    for status, schema in refusals.items():
+    found: Json = {str(known.success): ok}
+    for status, schema in {**dict.fromkeys(_DOOR), 405: None, **known.errors}.items():
         told: Json = {"description": "As told." if status == ANY_STATUS else HTTPStatus(status).phrase}
-        if schema is None:
-            told["content"] = _TEXT
-        elif schema:
-            told["content"] = {"application/json": {"schema": schema}}
+        content = {"application/json": {"schema": schema}} if schema else {}
+        if schema is None or status in _DOOR:
+            content |= _TEXT
+        if content:
+            told["content"] = content
         found["default" if status == ANY_STATUS else str(status)] = told
     return found
 
 
-def _json_rpc(methods: Mapping[str, Method], *, network: bool) -> Json:
+def _json_rpc(calls: Mapping[str, Json], *, network: bool) -> Json:
     call = {"$ref": "#/components/schemas/JsonRpcCall"}
     reply = {"$ref": "#/components/schemas/JsonRpcReply"}
     answer = {"application/json": {"schema": {"anyOf": [reply, {"type": "array", "items": reply}]}}}
     single = {"application/json": {"schema": reply}}
-    names = ", ".join(f"`{name}`" for name in methods)
+    names = ", ".join(f"`{name}`" for name in calls)
     name: Json = {"type": "string", "pattern": "^[a-z0-9-]{1,32}$"}
     where = [{"name": "network", "in": "path", "required": True, "schema": name}]
     return {
         "operationId": "json_rpc_of_network" if network else "json_rpc",
         "summary": "JSON-RPC" + (", for one network" if network else ""),
-        "description": f"Methods: {names}.",
+        "description": f"Methods: {names}. What each takes and gives is under `x-methods`.",
+        "x-methods": calls,
         "parameters": where if network else [],
         "security": [{"cookie": []}, {"token": []}],
         "requestBody": {
@@ -209,6 +188,7 @@ def _json_rpc(methods: Mapping[str, Method], *, network: bool) -> Json:
             "404": {"description": "No such method, or network.", "content": {**single, **_TEXT}},
             "413": {"description": "Too long.", "content": _TEXT},
             "429": {"description": "Too many calls.", "content": {**single, **_TEXT}},
+            "503": {"description": "Under maintenance.", "content": _TEXT},
             "500": {"description": "Another error, in the older manner.", "content": single},
         },
     }
@@ -240,49 +220,6 @@ _ENVELOPES: Final[Json] = {
         },
     },
 }
-
-
-# -- open paths
-
-
-@about(PLAIN)
-def livez() -> None:
-    """The process lives."""
-
-
-_READY: Final[Json] = {
-    "type": "object",
-    "required": ["ready", "networks"],
-    "properties": {"ready": {"type": "boolean"}, "networks": {"type": "object"}},
-}
-
-
-@about(About(replies={JSON: _READY}, errors={503: _READY}))
-def readyz() -> None:
-    """Whether replies deserve belief, with the reasons by network; 503 while they do not."""
-
-
-@about(PLAIN)
-def metrics() -> None:
-    """Prometheus metrics."""
-
-
-def describe_methods() -> None:
-    """The methods, as an OpenRPC document."""
-
-
-def describe_paths() -> None:
-    """The paths, as an OpenAPI document."""
-
-
-OPEN_ROUTES: Final[Mapping[str, Callable[..., object]]] = {
-    "/livez": livez,
-    "/readyz": readyz,
-    "/metrics": metrics,
-    OPENRPC_PATH: describe_methods,
-    OPENAPI_PATH: describe_paths,
-}
-"""``GET`` paths about the daemon, answered by ``http``."""
 
 
 def _told(call: Callable[..., object]) -> str:

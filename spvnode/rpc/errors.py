@@ -37,7 +37,9 @@ class Code(IntEnum):
     LIMIT_EXCEEDED = -32005
     """As EIP-1474 has it: the rate of this user, or of this method."""
     FORBIDDEN = -32010
-    """The caller's token has not the scope."""
+    """The caller's token has not the scope, or the configuration does not let the caller."""
+    MAINTENANCE = -32011
+    """The operator has closed the RPC for now."""
 
 
 MEANINGS = {
@@ -60,7 +62,9 @@ MEANINGS = {
     Code.CLIENT_INVALID_IP_OR_SUBNET: "neither an address, a network nor a peer id; or it is not banned",
     Code.CLIENT_P2P_DISABLED: "no wire is up on which such a peer could be met",
     Code.LIMIT_EXCEEDED: "too many calls of this user or method: try again after `data.retry_after` seconds (HTTP 429)",
-    Code.FORBIDDEN: "the token has not the scope that the method wants (HTTP 403)",
+    Code.FORBIDDEN: "the token has not the scope that the method wants, or the configuration does not let the caller "
+    "(HTTP 403)",
+    Code.MAINTENANCE: "the operator has closed the RPC for now: HTTP 503, before any call is looked at",
 }
 """For docs/rpc.md."""
 

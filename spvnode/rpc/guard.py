@@ -1,7 +1,9 @@
 """From which names a request may come: ``Host`` and ``Origin``, on every path.
 
 Against DNS rebinding: a web page whose name was made to resolve to this machine still sends that name. Against other
-pages: what a browser sends across origins carries ``Origin``, and ours is the only one that is let in.
+pages: what a browser sends across origins carries ``Origin``, and ours is the only one that is let in; where it leaves
+that out, as of images and of ``fetch`` in the mode ``no-cors``, it says ``Sec-Fetch-Site`` (W3C Fetch Metadata). Such a
+page could read nothing, but would hold streams and connections.
 """
 
 from __future__ import annotations
@@ -12,17 +14,27 @@ from collections.abc import Collection, Mapping
 
 _HOST = re.compile(r"(?P<host>\[[0-9a-fA-F:.]+\]|[^:\[\]/@?#\\\s]+)(:[0-9]{1,5})?\Z")
 
+_ELSEWHERE = (b"cross-site", b"same-site")
+"""``same-site`` is also a page of another port on this machine."""
 
-def refusal(headers: Mapping[bytes, bytes], *, remote: bool, names: Collection[str]) -> tuple[str, bytes] | None:
+
+def refusal(headers: Mapping[bytes, bytes], *, remote: bool, names: Collection[str]) -> tuple[str, str] | None:
     """Why a request may not come in, as (word for the metrics, text); None when it may. ``remote``: the listener can
     be reached from other machines, where ``names`` and bare addresses are ours too."""
     host = headers.get(b"host")
     if not (host_is_local(host) or (remote and host is not None and _is_ours(host, names))):
-        return "host", b"Host header names no address of this node\n"
+        return "host", "Host header names no address of this node"
     origin = headers.get(b"origin")
     if origin is not None and not same_origin(origin, host):
-        return "origin", b"Origin: pages of other sites may not ask\n"
+        return "origin", "Origin: pages of other sites may not ask"
+    if headers.get(b"sec-fetch-site") in _ELSEWHERE and not _follows_link(headers):
+        return "origin", "Sec-Fetch-Site: pages of other sites may not ask"
     return None
+
+
+def _follows_link(headers: Mapping[bytes, bytes]) -> bool:
+    """Whether somebody followed a link from elsewhere: then the whole page becomes ours."""
+    return headers.get(b"sec-fetch-mode") == b"navigate" and headers.get(b"sec-fetch-dest") == b"document"
 
 
 def host_is_local(value: bytes | None) -> bool:

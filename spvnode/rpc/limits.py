@@ -9,8 +9,13 @@ MAX_HEADER_BYTES = 16 << 10
 """Bytes of one request line with its headers, and of a chunk header. Browsers stay under 8 KiB."""
 MAX_BATCH = 100
 """Calls in one batch."""
-MAX_REPLY_BYTES = 8 << 20
+MAX_REPLY_BYTES = 4 << 20
 """Bytes of one batch's reply; calls past that are answered with an error. Beyond every sensible single reply."""
+GREAT_REPLY_BYTES = 256 << 10
+"""A reply beyond this is great: a batch that passes it waits for room, and a call that alone makes one waits before."""
+MAX_GREAT_REPLIES = 2
+"""Great replies of each listener, one of each user, from before they are made until they have left: a batch of
+``MAX_REPLY_BYTES`` and a last reply of 3 MB, twice while it is put together. More wait, as long as a request may."""
 MAX_JSON_DEPTH = 8
 """Levels of ``[`` and ``{``. A batch of calls with a proof bundle among the parameters has 5."""
 MAX_JSON_TOKENS = 100_000
@@ -34,7 +39,8 @@ MAX_SUBSCRIPTIONS = 32
 """Event streams and waiting calls at once over TCP, half of the connections; ``rpc.subscriptions`` sets another number.
 As many again on the unix socket."""
 MAX_USER_SUBSCRIPTIONS = 16
-"""Of one user among them, unless ``rpc.subscriptions`` is set higher than the default."""
+"""Of one user among them, all without credentials together being one, unless ``rpc.subscriptions`` is set higher than
+the default."""
 MAX_TURNED_AWAY = 64
 """Connections over a limit that are being told so at once; those beyond are dropped without a word."""
 MAX_CONCURRENT_REQUESTS = 16
@@ -51,7 +57,10 @@ TCP_TURNS = 2
 """TCP connections that work in one round of the event loop, once more are open; a round is so a few ms long, and the
 unix socket, which waits for no turn, answers within a few of them."""
 PRIORITY_SECONDS = 0.005
-"""That TCP, once crowded, holds still after the unix socket stirred: a call there is answered within."""
+"""That TCP, where it is crowded or in the middle of long work, holds still from when it sees that the unix socket
+stirred: a call there is answered within."""
+ROUND_SECONDS = 0.002
+"""After which the calls of a batch let the event loop go on where no turns are taken: one round costs 10 us."""
 HANDSHAKE_SECONDS = 10.0
 """For a TLS handshake."""
 HEADER_SECONDS = 10.0

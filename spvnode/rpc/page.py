@@ -75,13 +75,6 @@ PAGES: Final[Mapping[str, Callable[[], Response]]] = {
 """``GET`` paths of the dashboard."""
 
 
-def page(path: str, method: str) -> Response:
-    """The file at one of these paths."""
-    if method not in ("GET", "HEAD"):
-        return Response(405, b"GET only\n", headers=((b"allow", b"GET, HEAD"),))
-    return PAGES[path]()
-
-
 def _file(name: str, kind: bytes) -> Response:
     return Response(200, _content(name), kind, headers=_GUARDS)
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
+import math
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
+
+import trio
 
 JSON = b"application/json"
 TEXT = b"text/plain; charset=utf-8"
@@ -33,3 +37,16 @@ class Response:
     """``parts`` have no end of their own: each part, and not all of them together, has the time of a request."""
     upgrade: Upgrade | None = None
     """Instead of an answer: the connection is handed over."""
+
+
+def retry_after(seconds: float) -> tuple[bytes, bytes]:
+    """A header of whole seconds (RFC 9110, 10.2.3), never too few."""
+    return b"retry-after", b"%d" % max(1, math.ceil(seconds))
+
+
+async def until_gone(receive: Callable[[], Awaitable[Mapping[str, Any]]], scope: trio.CancelScope) -> None:
+    """Cancels ``scope`` when the client leaves; for after the body."""
+    with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+        while (await receive())["type"] != "http.disconnect":
+            pass
+    scope.cancel()

@@ -8,8 +8,9 @@ with 404 and says so.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from types import MappingProxyType
 from typing import Any, Final
 from urllib.parse import parse_qs
@@ -36,6 +37,9 @@ DEFAULT_COUNT: Final = "5"
 """Core's, of headers where no count is named."""
 MAX_QUERY_FIELDS: Final = 32
 """Parameters in a query string; Core's interface has one. Any local client can fill it."""
+PIECE: Final = 100
+"""Headers that are written as JSON before others have their turn: 2 ms. 2,000 at once would be 35, for who has no
+credentials; the whole of them lies in no memory."""
 FORMATS: Final = ("bin", "hex", "json")
 
 _NUMBER = re.compile(r"[0-9]{1,10}\Z")
@@ -103,7 +107,8 @@ def headers(call: RestCall) -> Response:
     except InputError:
         raise RestError(400, f"Invalid hash: {_cut(block_hash)}") from None
     if call.form == "json":
-        return _json([] if found is None else list(describe_run(call.chain, found, int(count))))
+        run = iter(()) if found is None else describe_run(call.chain, found, int(count))
+        return Response(200, kind=JSON, parts=_listed(run)) if int(count) > PIECE else _json(list(run))
     return _raw(call.form, b"" if found is None else call.chain.headers(found, int(count)))
 
 
@@ -187,6 +192,15 @@ def _split_format(path: str) -> tuple[str, str]:
 
 def _json(content: object) -> Response:
     return Response(200, msgspec.json.encode(content) + b"\n", JSON)
+
+
+async def _listed(run: Iterator[object]) -> AsyncGenerator[bytes, None]:
+    """``_json`` of a list, in pieces."""
+    before = b"["
+    while some := list(islice(run, PIECE)):
+        yield before + msgspec.json.encode(some)[1:-1]
+        before = b","
+    yield b"]\n" if before == b"," else b"[]\n"
 
 
 def _raw(form: str, content: bytes) -> Response:

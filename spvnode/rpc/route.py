@@ -27,7 +27,7 @@ BINARY: Schema = {"type": "string", "format": "binary"}
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A parameter in the query string."""
+    """A parameter in the query string, or among the headers."""
 
     name: str
     schema: Schema
@@ -37,11 +37,13 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """``replies``: media type to schema, of a 200. ``errors``: other statuses, and what their body is, None for a text,
-    ``NO_BODY`` for none."""
+    """``replies``: media type to schema, of a success. ``errors``: other statuses, and what their body is, None for a
+    text, ``NO_BODY`` for none."""
 
     replies: dict[bytes, Schema] = field(default_factory=lambda: {JSON: OBJECT})
     query: tuple[Query, ...] = ()
+    headers: tuple[Query, ...] = ()
+    """Request headers that change the answer."""
     path: dict[str, Schema] = field(default_factory=dict)
     """Schemas of the parameters in the path, where they are more than text."""
     errors: dict[int, Schema | None] = field(default_factory=dict)
@@ -49,6 +51,8 @@ class About:
     """Media type and schema of what a POST sends."""
     credentials: bool = False
     """Whether it always wants some."""
+    success: int = 200
+    """The status of an answer as asked."""
 
 
 _ABOUT: dict[Callable[..., object], About] = {}

@@ -31,7 +31,6 @@ from spvnode.rpc.access import Peer
 from spvnode.rpc.auth import Cookie, peer_uid, uid_admitted
 from spvnode.rpc.connection import Asgi, Connection, linger
 from spvnode.rpc.dispatch import Dispatcher
-from spvnode.rpc.gate import Gate
 from spvnode.rpc.http import App
 from spvnode.rpc.limits import (
     HANDSHAKE_SECONDS,
@@ -39,6 +38,7 @@ from spvnode.rpc.limits import (
     MAX_TURNED_AWAY,
     MAX_UNIX_CONNECTIONS,
     PRIORITY_SECONDS,
+    ROUND_SECONDS,
     TCP_TURNS,
 )
 from spvnode.rpc.services import NO_SERVICES, Services
@@ -81,18 +81,48 @@ class Door:
     """Who goes first."""
     stirred: float = -PRIORITY_SECONDS
     """When somebody here last came or said something."""
+    heeded: float = -PRIORITY_SECONDS
+    """What ``stirred`` of the other side was when it was last looked at."""
+    until: float = 0.0
+    """Until when the clients here hold still."""
+    rested: float = -ROUND_SECONDS
+    """When others last had a round."""
     turns: trio.Semaphore = field(default_factory=lambda: trio.Semaphore(TCP_TURNS))
 
+    @property
+    def crowded(self) -> bool:
+        """Whether there are turns."""
+        return self.before is not None and self.inside > TCP_TURNS
+
     async def turn(self) -> None:
-        """Returns in a round of the event loop in which few others do: a place is held from one round to the next."""
+        """For one who has waited: returns in a round of the event loop in which few others do."""
         self.stirred = trio.current_time()
-        if self.before is None or self.inside <= TCP_TURNS:
+        if self.crowded:
+            await self._wait()
+        else:
             await trio.lowlevel.checkpoint_if_cancelled()
-            return
-        async with self.turns:
+
+    async def rest(self) -> None:
+        """For one in the middle of work, which may be long: lets others have rounds."""
+        self.stirred = trio.current_time()
+        if self.crowded or self.stirred - self.rested > ROUND_SECONDS:
+            await self._wait()
+            self.rested = trio.current_time()
+        else:
+            await trio.lowlevel.checkpoint_if_cancelled()
+
+    async def _wait(self) -> None:
+        async with self.turns:  # a place is held from one round to the next
             # Again and again, for as long as the other side keeps stirring.
-            while (free := self.before.stirred + PRIORITY_SECONDS) > trio.current_time():  # noqa: ASYNC110 - a time
+            while self.before and (free := self.still(self.before)) > trio.current_time():  # noqa: ASYNC110 - a time
                 await trio.sleep_until(free)
+
+    def still(self, other: Door) -> float:
+        """Until when the clients here hold still, after ``other`` stirred. Counted from when that is noticed, not from
+        when it was: work of ours may have lain between, and then ``other`` has had nothing of the time."""
+        if self.heeded != other.stirred:
+            self.heeded, self.until = other.stirred, trio.current_time() + PRIORITY_SECONDS
+        return self.until
 
 
 class _Paced(trio.abc.Listener[trio.SocketStream]):
@@ -141,9 +171,8 @@ async def serve_rpc(
     cookie = Cookie.create(datadir)
     scheme = "https" if tls else "http"
     services = replace(services, urls=tuple(f"{scheme}://{_endpoint(listener)}/" for listener in tcp))
-    gate = Gate(desk, metrics)
-    dispatcher = Dispatcher(node, METHODS, metrics, gate, services)
-    app = App(node, dispatcher, cookie, metrics, stop, desk=desk, gate=gate, services=services)
+    dispatcher = Dispatcher(node, METHODS, metrics, services)
+    app = App(node, dispatcher, cookie, metrics, stop, desk=desk, services=services)
     server = Server(app, metrics)
     local = Door("unix", lambda: MAX_UNIX_CONNECTIONS)
     others = Door("tcp", lambda: desk.now.connections, not bind.loopback, tls, before=local)
@@ -213,7 +242,7 @@ class Server:
             return
         peer = Peer(door.name, vouched, door.remote, "" if vouched else _caller_address(stream, remote=door.remote))
         if door.tls is None:
-            await Connection(stream, self._app, peer, door.turn).run()
+            await Connection(stream, self._app, peer, door.turn, door.rest).run()
         else:
             await self._converse_tls(door, door.tls, stream, peer)
 
@@ -224,7 +253,7 @@ class Server:
             await secure.do_handshake()
         if patience.cancelled_caught:
             return
-        await Connection(secure, self._app, peer, door.turn).run()
+        await Connection(secure, self._app, peer, door.turn, door.rest).run()
         with trio.move_on_after(LINGER_SECONDS):  # for the farewell that TLS asks for, to a client that perhaps left
             await secure.aclose()
 

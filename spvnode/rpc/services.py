@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -22,14 +22,19 @@ async def _no_reload() -> Mapping[str, Any]:
 @dataclass(frozen=True, slots=True)
 class Services:
     """``reload`` reads the configuration again; its answer is the method's. ``hub``: where events are to be had.
-    ``urls``: where the server itself listens on TCP."""
+    ``plugins``: their state. ``urls``: where the server itself listens on TCP."""
 
     reload: Callable[[], Awaitable[Mapping[str, Any]]] = _no_reload
     hub: Hub | None = None
+    plugins: Callable[[], Sequence[Mapping[str, Any]]] = tuple
     urls: tuple[str, ...] = ()
 
 
 def _nothing() -> None:
+    pass
+
+
+async def _at_once() -> None:
     pass
 
 
@@ -40,11 +45,13 @@ async def _forever(_scope: trio.CancelScope) -> None:
 @dataclass(frozen=True, slots=True)
 class Patience:
     """For a call that waits. ``more_time`` gives it the time of a request once more; in ``away`` its place among the
-    requests in work is another's; ``until_gone`` cancels a scope when the client leaves."""
+    requests in work is another's; ``until_gone`` cancels a scope when the client leaves; ``room`` returns when there is
+    memory for a great reply."""
 
     more_time: Callable[[], None] = _nothing
     away: Callable[[], AbstractAsyncContextManager[None]] = nullcontext
     until_gone: Callable[[trio.CancelScope], Awaitable[None]] = _forever
+    room: Callable[[], Awaitable[None]] = _at_once
 
 
 NO_PATIENCE = Patience()

@@ -12,6 +12,8 @@ from spvnode.errors import InputError
 from spvnode.places import REVOKED_NAME, TOKEN_KEY_NAME
 from spvnode.rpc.caller import Kind
 from spvnode.rpc.limits import MAX_CONNECTIONS, MAX_SUBSCRIPTIONS
+from spvnode.rpc.pipeline.chosen import chosen
+from spvnode.rpc.pipeline.step import Step
 from spvnode.rpc.tokens import Keyring, load_keyring
 
 _DEFAULT_RATES = RatesConfig()
@@ -27,6 +29,8 @@ class Settings:
     hosts: frozenset[str] = frozenset()
     rates: RatesConfig = _DEFAULT_RATES
     keyring: Keyring = _NO_KEYS
+    steps: tuple[Step, ...] = ()
+    """What ``rpc.middleware`` adds to the chain."""
 
     def rate(self, kind: Kind) -> float:
         """Units a second for callers of that kind; 0 for no limit."""
@@ -52,4 +56,5 @@ def load_settings(config: RpcConfig, datadir: Path, environ: Mapping[str, str] =
             f"{config.bind} is reachable from other machines, and there is no token key: `spvnode token create` makes "
             "one (rpc.insecure, or --rpc-insecure, where a proxy in front authenticates)",
         )
-    return Settings(config.connections, config.subscriptions, frozenset(config.hosts), config.rates, keyring)
+    hosts, steps = frozenset(config.hosts), chosen(config.middleware)
+    return Settings(config.connections, config.subscriptions, hosts, config.rates, keyring, steps)

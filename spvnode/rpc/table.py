@@ -38,6 +38,7 @@ _ROWS = (
         PROOFS,
         beacon.get_beacon_header_proof,
         cost=10,
+        result=results.BeaconHeaderProof,
     ),
     Method("getbestblockhash", chain.OfChain, "The hash of the best header.", READ, chain.get_best_block_hash),
     Method(
@@ -55,6 +56,7 @@ _ROWS = (
         "The compact filter of a block, from peers.",
         READ,
         blocks.get_block_filter,
+        result=results.BlockFilter,
     ),
     Method("getblockhash", chain.GetBlockHash, "The hash at a height.", READ, chain.get_block_hash),
     Method(
@@ -111,6 +113,7 @@ _ROWS = (
         READ,
         beacon.get_finalized_header,
         aliases={"number": "block", "hash": "block"},
+        result=results.FinalizedHeader,
     ),
     Method(
         "getheaderproof",
@@ -153,9 +156,27 @@ _ROWS = (
         "The newest signed header of a beacon chain.",
         READ,
         beacon.get_optimistic_header,
+        result=results.OptimisticHeader,
     ),
-    Method("getpeerinfo", chain.OfChain, "The connected peers.", READ, chain.get_peer_info),
-    Method("getsyncinfo", chain.OfChain, "How the synchronisation goes.", READ, proof.get_sync_info),
+    Method(
+        "getpeerinfo", chain.OfChain, "The connected peers.", READ, chain.get_peer_info, result=list[results.PeerInfo]
+    ),
+    Method(
+        "getplugins",
+        NoParams,
+        "The plugins, and what became of them.",
+        READ,
+        node.get_plugins,
+        result=list[results.PluginState],
+    ),
+    Method(
+        "getsyncinfo",
+        chain.OfChain,
+        "How the synchronisation goes.",
+        READ,
+        proof.get_sync_info,
+        result=results.SyncInfo,
+    ),
     Method(
         "gettxoutproof",
         blocks.GetTxOutProof,
@@ -173,7 +194,15 @@ _ROWS = (
         result=results.TxProof,
     ),
     Method("help", node.Help, "All methods, or one of them.", READ, node.help_text),
-    Method("importheaders", proof.ImportHeaders, "Checks and commits headers.", ADMIN, proof.import_headers, cost=500),
+    Method(
+        "importheaders",
+        proof.ImportHeaders,
+        "Checks and commits headers.",
+        ADMIN,
+        proof.import_headers,
+        cost=500,
+        result=results.Imported,
+    ),
     Method(
         "listwatches",
         NoParams,
@@ -183,9 +212,17 @@ _ROWS = (
         result=list[results.WatchEntry],
     ),
     Method("listbanned", NoParams, "The bans in force.", READ, network.list_banned, result=list[results.Banned]),
-    Method("rpc.discover", NoParams, "An OpenRPC document of all methods.", READ, node.discover, cost=20),
+    Method(
+        "rpc.discover",
+        NoParams,
+        "An OpenRPC document of all methods.",
+        READ,
+        node.discover,
+        cost=20,
+        result=results.OpenRpc,
+    ),
     Method("setban", network.SetBan, "Bans an address, a network or a peer, or lifts it.", ADMIN, network.set_ban),
-    Method("reload", NoParams, "Reads the configuration again.", ADMIN, node.reload),
+    Method("reload", NoParams, "Reads the configuration again.", ADMIN, node.reload, result=results.Reloaded),
     Method("stop", NoParams, "Ends the daemon.", ADMIN, node.stop),
     Method("unwatch", watches.Unwatch, "Ends a watch.", READ, watches.unwatch, cost=50),
     Method("uptime", NoParams, "Seconds since the start.", READ, node.uptime),
@@ -196,6 +233,7 @@ _ROWS = (
         PROOFS,
         beacon.verify_account,
         cost=50,
+        result=results.AccountVerdict,
     ),
     Method(
         "verifyheaderproof",
@@ -232,7 +270,7 @@ _ROWS = (
     Method(
         "watch",
         watches.WatchParams,
-        "Tells once something has happened to a block.",
+        "Tells once something has happened to a block, a transaction, or a script.",
         READ,
         watches.watch,
         cost=50,

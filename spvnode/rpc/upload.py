@@ -1,7 +1,7 @@
 """``POST /proofs/verify``: thousands of bundles in one body, checked as they come.
 
 The body is a row of frames, u32 little-endian length and a bundle of any version in bytes. Only the frame that is being
-read lies in memory, and the checks run in a worker thread; version 6 (``getheaderproofs`` with ``columns``) is made for
+read lies in memory, and the checks run in a worker thread; version 8 (``getheaderproofs`` with ``columns``) is made for
 this door, at some 400,000 headers a second. The reply has one line a bundle.
 """
 
@@ -168,12 +168,13 @@ class _Work:
             if verdict.ok:
                 self._valid += 1
                 self._headers += fields.get("count", 1)
-                line |= {name: fields.get(name) for name in ("version", "network", "root", "cp_height")}
-                line |= {"count": fields.get("count", 1), "root_matches": self._matches(fields)}
+                cp_height, root = _tree(fields)
+                line |= {name: fields.get(name) for name in ("version", "network")} | {"root": root}
+                line |= {"cp_height": cp_height, "count": fields.get("count", 1), "root_matches": self._matches(fields)}
             self.results.append(line)
 
     def _matches(self, fields: Mapping[str, Any]) -> bool | None:
-        network, height = str(fields.get("network")), fields.get("cp_height")
+        network, (height, root) = str(fields.get("network")), _tree(fields)
         chain: ChainView | None = self._node.chains.get(network)
         if chain is None or height is None or chain.range_start != fields["range_start"]:
             return None
@@ -183,7 +184,7 @@ class _Work:
         key = network, height
         if key not in self._roots:
             self._roots[key] = hash_hex(chain.root(Height(height)))
-        return self._roots[key] == str(fields["root"])
+        return self._roots[key] == str(root)
 
     def reply(self) -> dict[str, Any]:
         context = Context(self._node, {}, lambda: None)
@@ -194,6 +195,11 @@ class _Work:
             "results": self.results,
             "networks": {name: standing(context, name) for name in sorted(self._compared)},
         }
+
+
+def _tree(fields: Mapping[str, Any]) -> tuple[int | None, str | None]:
+    """Where the tree of a proof ends, and its root; of an ancestry's, the newer one."""
+    return fields.get("cp_height", fields.get("new_height")), fields.get("root", fields.get("new_root"))
 
 
 def _refusal(status: int, message: str) -> Response:

@@ -13,9 +13,9 @@ const MAX_FILE = 16 << 20;
 const STEPS = new Set(["extend", "advance"]);
 const WORDS = {
   extend: "new headers", advance: "new headers", reorg: "reorganization", fork: "competing branch", fault: "fault",
-  backfill: "older headers", finality: "finalized", readiness: "readiness", watch: "watch", gap: "gap in the log",
+  backfill: "older headers", finality: "finalized", readiness: "readiness", watch: "watch", check: "objection", gap: "gap in the log",
 };
-const BAD = new Set(["reorg", "fault", "gap"]);
+const BAD = new Set(["reorg", "fault", "check", "gap"]);
 
 const state = { token: "", steps: false, asked: false, again: null, session: null };
 const at = (id) => document.getElementById(id);
@@ -170,6 +170,7 @@ function describe(kind, data) {
   if (kind === "reorg") return `${count(data.undo_count)} undone and ${count(data.redo_count)} applied above ${count(data.fork_height)}; tip ${to}`;
   if (STEPS.has(kind)) return `to ${to}`;
   if (kind === "readiness") return data.ready ? "ready" : `not ready: ${(data.reasons ?? []).join("; ")}`;
+  if (kind === "check") return `${data.plugin} on ${count(data.height)} (${short(data.hash)}): ${data.fault ?? `code ${data.code}`}`;
   if (kind === "gap") return `nothing is kept between ${count(data.after)} and ${count(data.next)}`;
   const detail = typeof data.detail === "string" ? data.detail : data.detail ? JSON.stringify(data.detail) : "";
   return [detail, to && `tip ${to}`].filter(Boolean).join("; ") || "–";

@@ -5,13 +5,17 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 from beacon_view import followed
-from rpc_live import live_thread
-from small_node import mainnet
+from event_node import with_hub
+from rpc_live import Live, live, live_thread
+from small_node import SmallNode, mainnet
+
+from spvnode.rpc.services import Services
 
 pytestmark = pytest.mark.interop
 
@@ -26,8 +30,15 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]
     folder = tmp_path_factory.mktemp("served")
     node = mainnet(3_000)
     node.beacon_views["ethereum"] = followed()
-    with live_thread(folder, node):
+    with live_thread(folder, node, with_events):
         yield node.url, node.auth
+
+
+@asynccontextmanager
+async def with_events(folder: Path, node: SmallNode) -> AsyncIterator[Live]:
+    """With a hub, so that there are streams to ask for."""
+    async with with_hub(node, folder) as hub, live(folder, node, services=Services(hub=hub)) as server:
+        yield server
 
 
 def run(served: tuple[str, str], *arguments: str, cwd: Path) -> None:
@@ -41,10 +52,19 @@ def run(served: tuple[str, str], *arguments: str, cwd: Path) -> None:
 
 
 def test_every_route(served: tuple[str, str], tmp_path: Path) -> None:
-    # The streams have no end; the three others are below.
-    streams = ["--exclude-path", "/eth/v1/events"]
-    others = [part for path in ("/", "/{network}", "/proofs/verify") for part in ("--exclude-path", path)]
-    run(served, *streams, *others, cwd=tmp_path)
+    # A stream that is asked for as it should be has no end, and is in the tests of events; the others are below.
+    apart = ("/eth/v1/events", "/events", "/ws", "/", "/{network}", "/proofs/verify")
+    run(served, *(part for path in apart for part in ("--exclude-path", path)), cwd=tmp_path)
+
+
+def test_streams_that_are_asked_for_wrongly(served: tuple[str, str], tmp_path: Path) -> None:
+    """Only what breaks the schema is sent, so that every answer ends."""
+    run(served, "--include-path", "/events", "--mode", "negative", cwd=tmp_path)
+
+
+def test_the_websocket(served: tuple[str, str], tmp_path: Path) -> None:
+    """No request of OpenAPI is a handshake, so that all that is well formed is told 426."""
+    run(served, "--include-path", "/ws", "--exclude-checks", "positive_data_acceptance", cwd=tmp_path)
 
 
 def test_json_rpc(served: tuple[str, str], tmp_path: Path) -> None:

@@ -12,10 +12,13 @@ from spvnode.errors import InputError
 from spvnode.inputs import shown
 from spvnode.rpc.caller import Caller, Kind
 from spvnode.rpc.events.cursor import parse_cursor, show_cursor
+from spvnode.rpc.events.filters import require_filter
 from spvnode.rpc.events.hub import Entry, Hub
 from spvnode.rpc.events.journal import NODE_LOG
 
-KINDS = frozenset({"extend", "reorg", "fork", "fault", "backfill", "advance", "finality", "watch", "readiness", "gap"})
+KINDS = frozenset(
+    {"extend", "reorg", "fork", "fault", "backfill", "advance", "finality", "watch", "readiness", "check", "gap"}
+)
 """Kinds of events, to choose among. ``gap``: events between are no longer kept, or were lost."""
 KEEPALIVE_SECONDS = 15.0
 """Of silence before a reader hears that there is nothing: so it knows that we live, and we that it does."""
@@ -38,11 +41,12 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What a reader wants: logs, kinds (empty for all), and whose watches."""
+    """What a reader wants: logs, kinds (empty for all), whose watches, and by which filter (empty for none)."""
 
     logs: tuple[str, ...]
     kinds: frozenset[str]
     caller: Caller
+    filter: str = ""
 
     def wants(self, entry: Entry) -> bool:
         """Whether the reader is told."""
@@ -53,8 +57,8 @@ class Choice:
         return not entry.owner or self.caller.kind in EVERYBODYS or entry.owner == self.caller.user
 
 
-def choose(hub: Hub, caller: Caller, networks: Sequence[str], kinds: Collection[str]) -> Choice:
-    """The choice of a query. Raises InputError for a network or kind that there is not."""
+def choose(hub: Hub, caller: Caller, networks: Sequence[str], kinds: Collection[str], filter: str = "") -> Choice:
+    """The choice of a query. Raises InputError for a network, kind or filter that there is not."""
     known = [name for name in hub.logs if name != NODE_LOG]
     for name in networks:
         if name not in known:
@@ -62,7 +66,9 @@ def choose(hub: Hub, caller: Caller, networks: Sequence[str], kinds: Collection[
     for kind in kinds:
         if kind not in KINDS:
             raise InputError("kinds", f"{shown(kind)} is none of {', '.join(sorted(KINDS))}")
-    return Choice((*(networks or known), NODE_LOG), frozenset(kinds), caller)
+    require_filter(filter, hub.filters.names, "filter")
+    # Once each: a query has room for two thousand, and every look goes through them.
+    return Choice((*dict.fromkeys(networks or known), NODE_LOG), frozenset(kinds), caller, filter)
 
 
 def begin(hub: Hub, choice: Choice, given: str | None) -> dict[str, int]:
@@ -83,6 +89,8 @@ async def feed(
         items: list[Item] = []
         more = False
         for name in choice.logs:
+            if hub.last(name) == cursor[name]:
+                continue
             entries = hub.read(name, cursor[name])
             more = more or bool(entries)
             items += _lost(hub, name, cursor, entries)
@@ -91,12 +99,23 @@ async def feed(
                 if choice.wants(entry):
                     items.append(Item(show_cursor(cursor), entry.kind, entry.data, f"{name}:{entry.seq}"))
         if items:
-            yield items
-        elif not more:  # else it is a long way through what nobody wants
+            yield await _through(hub, choice, items)
+        # Else the way goes on: past what came while the reader took this, or through much that nobody wants.
+        if not (items or more) or all(hub.last(name) == cursor[name] for name in choice.logs):
             with trio.move_on_after(KEEPALIVE_SECONDS) as silence:
                 await hub.news()
             if silence.cancelled_caught:
                 yield [Item(show_cursor(cursor), "", b"")]
+
+
+async def _through(hub: Hub, choice: Choice, items: Sequence[Item]) -> Sequence[Item]:
+    """Those that the reader's filter keeps, and the cursor behind them all. A ``gap`` is always told."""
+    if not choice.filter:
+        return items
+    asked = [item for item in items if item.kind != "gap"]
+    kept = iter(await hub.filters.keep(choice.filter, [item.data for item in asked]))
+    told = [item for item in items if item.kind == "gap" or next(kept)]
+    return told if told[-1:] == items[-1:] else [*told, Item(items[-1].cursor, "", b"")]
 
 
 def _lost(hub: Hub, name: str, cursor: dict[str, int], entries: Sequence[Entry]) -> list[Item]:

@@ -20,6 +20,7 @@ from spvnode.errors import StoreError
 from spvnode.logs import get_logger
 from spvnode.rpc.caller import Caller, Kind
 from spvnode.rpc.errors import Code, RpcError
+from spvnode.rpc.events.filters import NO_FILTERS, Filters
 from spvnode.rpc.events.journal import NODE_LOG, Journal, Notice, State
 from spvnode.rpc.events.watching import Sight, look
 from spvnode.rpc.limits import MAX_SUBSCRIPTIONS, MAX_USER_SUBSCRIPTIONS
@@ -55,15 +56,21 @@ class Entry:
 class Hub:
     """One daemon's. ``run`` it; the rest is called on the same thread."""
 
-    def __init__(self, node: NodeView, journal: Journal, desk: Desk | None = None) -> None:
+    def __init__(
+        self, node: NodeView, journal: Journal, desk: Desk | None = None, filters: Filters = NO_FILTERS
+    ) -> None:
         self._node = node
         self._journal = journal
         self._desk = desk or Desk()
+        self.filters = filters
         self._tails: dict[str, deque[Entry]] = {}
         self._seen = {name: self.last(name) for name in self.logs}
         """Number of the newest event of each log that readers were woken for."""
         self._news = trio.Event()
         self._called = trio.Event()
+        self._looked = trio.Event()
+        self.held: dict[str, str] = {}
+        """By network: why the search of its blocks does not go on, where it does not."""
         self._listeners = 0
         self._subscribers: dict[str, int] = {}
         self._writing = trio.Lock()
@@ -108,6 +115,10 @@ class Hub:
         finally:
             self._listeners -= 1
 
+    async def looked(self) -> None:
+        """Returns after the next look at the logs: for one who has to do with every block, and is no listener."""
+        await self._looked.wait()
+
     def require_room(self, caller: Caller) -> None:
         """Raises RpcError unless one more may listen."""
         local = caller.kind is Kind.LOCAL
@@ -142,6 +153,8 @@ class Hub:
             except StoreError as error:
                 log.warning("watches not written; tried again", error=str(error))
             self._called = trio.Event()
+            self._looked.set()
+            self._looked = trio.Event()
             if self._listeners:
                 await trio.sleep(POLL_SECONDS)
             else:
@@ -203,21 +216,27 @@ class Hub:
         """What watches of a network see now."""
         return Sight(network, events, self._node.chains.get(network), self._node.beacons.get(network))
 
-    async def change(self, edit: Callable[[State], None], *, only_if_told: bool = False) -> None:
-        """Applies ``edit`` to the journal, on disk before anybody sees it. ``only_if_told``: what adds no notice is
-        kept in memory and written with the next change. Raises StoreError, and what ``edit`` raises."""
+    async def change(self, edit: Callable[[State], None], *, only_if_told: bool = False) -> bool:
+        """Applies ``edit`` to the journal, on disk before anybody sees it; True where it was written.
+        ``only_if_told``: what adds no notice is kept in memory and written with the next change. Raises StoreError, and
+        what ``edit`` raises."""
         async with self._writing:
             state = self._journal.state.copy()
             edit(state)
-            if not only_if_told or state.next_seq != self._journal.state.next_seq:
+            written = not only_if_told or state.next_seq != self._journal.state.next_seq
+            if written:
                 await trio.to_thread.run_sync(self._journal.write, state)
             self._journal.state = state
         self._called.set()
+        return written
 
 
 def _counters(caller: Caller) -> tuple[str, str]:
-    """Where a listener is counted: with all of its side, and by itself."""
-    return ("unix", "unix:all") if caller.kind is Kind.LOCAL else ("tcp", caller.user)
+    """Where a listener is counted: with all of its side, and by itself. Those without credentials are one: on loopback
+    each connection is a user of its own, and a loop that opens them must leave room for those who have some."""
+    if caller.kind is Kind.LOCAL:
+        return "unix", "unix:all"
+    return "tcp", "nobody" if caller.kind is Kind.ANONYMOUS else caller.user
 
 
 def _entry(name: str, event: Mapping[str, Any]) -> Entry:

@@ -1,7 +1,8 @@
 """The node's own log and its watches, in one file that is replaced as a whole: a watch that fires and the notice of it
 are written together, so that a crash between them cannot be.
 
-What grows: ``MAX_NOTICES`` notices and ``MAX_WATCHES`` watches of some 300 bytes each, in memory and in the file.
+What grows: ``MAX_NOTICES`` notices and ``MAX_WATCHES`` watches of some 300 bytes each, in memory and in the file;
+``MAX_SCANS`` of the watches have scripts and coins besides, 36 kB each at most.
 """
 
 from __future__ import annotations
@@ -21,29 +22,60 @@ from spvnode.logs import get_logger
 
 NODE_LOG = "node"
 """Name of this log in cursors; no network may be called so."""
-MAX_NOTICES = 1_000
-"""Notices kept. Watches fire seldom, readiness changes seldom: weeks."""
+MAX_NOTICES = 2_000
+"""Notices kept. Watches fire seldom, readiness changes seldom: weeks, unless a busy script is watched. Some 500 bytes
+each."""
+MAX_OWNER_NOTICES = 500
+"""Kept notices of one token's subject, from which on its watches are told one thing a block, with how much more there
+is: it cannot push all others out."""
 MAX_WATCHES = 1_000
 """Watches at once. Every caller with the scope ``read`` can add some; each is looked at with every event."""
 MAX_USER_WATCHES = 100
 """Of one token's subject among them."""
+MAX_SCANS = 100
+"""Watches at once that look into blocks: for scripts, and for transactions. 3.6 MB at most in the file."""
+MAX_USER_SCANS = 10
+"""Of one token's subject among them."""
+MAX_COINS = 100
+"""Outputs that a watch for scripts keeps in mind, the newest, to know them when they are spent: 72 bytes each. Anybody
+who pays the script fills it."""
 
 log = get_logger("events")
 
 
 class Watch(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Something to be told about. ``hash`` is hex as the network's tools print it; ``next_height`` the lowest height
-    that a ``time`` watch has not looked at."""
+    """Something to be told about. ``hash`` and ``txid`` are hex as the network's tools print them; ``next_height`` is
+    the lowest height that has not been looked at.
+
+    A watch that looks into blocks (``scans``) has ``scripts`` in hex, which a transaction is looked for by, or else in
+    every block; ``at`` is the hash of the block below ``next_height``, where it is known. ``news``: it was made while
+    we were far behind, and blocks mined before that are none of its business. ``coins`` are the outputs found that pay
+    a script which will not show when they are spent, as TXID:INDEX, with the script's position."""
 
     id: int
     network: str
-    kind: Literal["confirmations", "time", "reorg"]
+    kind: Literal["confirmations", "time", "reorg", "script"]
     owner: str
     hash: str = ""
     confirmations: int = 0
     time: int = 0
     next_height: int = 0
     made: int = 0
+    txid: str = ""
+    scripts: tuple[str, ...] = ()
+    at: str = ""
+    news: bool = False
+    coins: dict[str, int] = {}
+
+    @property
+    def scans(self) -> bool:
+        """Whether it is of those that look into blocks: for scripts, or for a transaction."""
+        return self.kind == "script" or bool(self.txid)
+
+    @property
+    def searching(self) -> bool:
+        """Whether it looks into blocks now: a transaction that was found is searched for no more."""
+        return self.scans and not self.hash
 
 
 class Notice(Struct, frozen=True, omit_defaults=True):
@@ -58,7 +90,8 @@ class Notice(Struct, frozen=True, omit_defaults=True):
 
 
 class _File(Struct, frozen=True):
-    version: Literal[1]
+    version: Literal[1, 2]
+    """1 had no watches that look into blocks."""
     next_seq: int
     next_watch: int
     watches: list[Watch]
@@ -67,6 +100,8 @@ class _File(Struct, frozen=True):
     """By network: up to which of its events the watches have been looked at."""
     ready: dict[str, bool]
     """By network: what was last told."""
+    checked: dict[str, int] = {}
+    """By ``PLUGIN/NETWORK``: up to which of its events a plugin has seen the headers."""
 
 
 @dataclass(slots=True)
@@ -79,11 +114,12 @@ class State:
     notices: list[Notice] = field(default_factory=list)
     cursors: dict[str, int] = field(default_factory=dict)
     ready: dict[str, bool] = field(default_factory=dict)
+    checked: dict[str, int] = field(default_factory=dict)
 
     def copy(self) -> State:
         """One that may be changed."""
         return State(self.next_seq, self.next_watch, dict(self.watches), list(self.notices), dict(self.cursors),
-                     dict(self.ready))  # fmt: skip
+                     dict(self.ready), dict(self.checked))  # fmt: skip
 
     def tell(self, kind: str, network: str, now: float, data: Mapping[str, Any], owner: str = "") -> None:
         """Adds a notice; the oldest goes when there are too many."""
@@ -140,12 +176,12 @@ class Journal:
 
 def _encode(state: State) -> bytes:
     return msgspec.json.encode(
-        _File(1, state.next_seq, state.next_watch, list(state.watches.values()), state.notices, state.cursors,
-              state.ready)
+        _File(2, state.next_seq, state.next_watch, list(state.watches.values()), state.notices, state.cursors,
+              state.ready, state.checked)
     )  # fmt: skip
 
 
 def _decode(raw: bytes) -> State:
     found = msgspec.json.decode(raw, type=_File)
     watches = {watch.id: watch for watch in found.watches}
-    return State(found.next_seq, found.next_watch, watches, found.notices, found.cursors, found.ready)
+    return State(found.next_seq, found.next_watch, watches, found.notices, found.cursors, found.ready, found.checked)

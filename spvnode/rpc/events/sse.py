@@ -14,7 +14,8 @@ from spvnode.rpc.events.hub import Hub
 from spvnode.rpc.response import EVENTS, Response
 
 MAX_QUERY_FIELDS = 16
-"""Parameters of a query; there are three."""
+"""Parameters of a query; there are four."""
+_FIELDS = ("networks", "kinds", "filter", "cursor")
 RETRY_MS = 1_000
 """After which a browser that was cut off comes back."""
 
@@ -28,19 +29,23 @@ class Wish:
 
 
 def read_wish(hub: Hub, caller: Caller, query: bytes, headers: Mapping[bytes, bytes]) -> Wish:
-    """``networks`` and ``kinds`` (lists with commas) and ``cursor`` of the query, which ``Last-Event-ID`` overrides:
-    a browser that comes back repeats the query of its first time. Raises InputError."""
+    """``networks`` and ``kinds`` (lists with commas), ``filter`` and ``cursor`` of the query; ``Last-Event-ID``
+    overrides the last: a browser that comes back repeats the query of its first time. Raises InputError."""
     try:
         fields = parse_qs(query.decode("ascii"), max_num_fields=MAX_QUERY_FIELDS)
         last = headers.get(b"last-event-id", b"").decode("ascii").strip()
     except ValueError as error:
         raise InputError("query", "is no short list of name=value pairs") from error
     for name in fields:
-        if name not in ("networks", "kinds", "cursor"):
-            raise InputError("query", f"{name[:32]!r} is none of networks, kinds, cursor")
-    choice = choose(hub, caller, _listed(fields, "networks"), _listed(fields, "kinds"))
-    given = last or next(iter(fields.get("cursor", ())), None)
+        if name not in _FIELDS:
+            raise InputError("query", f"{name[:32]!r} is none of {', '.join(_FIELDS)}")
+    choice = choose(hub, caller, _listed(fields, "networks"), _listed(fields, "kinds"), _first(fields, "filter") or "")
+    given = last or _first(fields, "cursor")
     return Wish(choice, begin(hub, choice, given))
+
+
+def _first(fields: Mapping[str, Sequence[str]], name: str) -> str | None:
+    return next(iter(fields.get(name, ())), None)
 
 
 def _listed(fields: Mapping[str, Sequence[str]], name: str) -> list[str]:

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from spvnode.bitcoin.header import Header
 from spvnode.rpc.events.journal import State, Watch
-from spvnode.types import Hash32, Height, hash_hex
+from spvnode.types import Hash32, Height, hash_from_hex, hash_hex
 from spvnode.view import BeaconView, ChainView
 
 TIME_SLACK = 200
@@ -50,6 +50,8 @@ def _judge(watch: Watch, sight: Sight) -> Iterator[Mapping[str, Any]]:
                 yield {"hash": watch.hash, "event": event["seq"], **place}
         return
     found = None
+    if watch.kind == "script":  # told by who looks into blocks
+        return
     if sight.chain is not None:
         found = _confirmed(watch, sight.chain) if watch.kind == "confirmations" else _first_after(watch, sight)
     elif sight.beacon is not None and watch.kind == "time":
@@ -59,10 +61,11 @@ def _judge(watch: Watch, sight: Sight) -> Iterator[Mapping[str, Any]]:
 
 
 def _confirmed(watch: Watch, chain: ChainView) -> Mapping[str, Any] | None:
-    height = chain.height_of(Hash32(bytes.fromhex(watch.hash)[::-1]))
+    height = chain.height_of(hash_from_hex(watch.hash)) if watch.hash else None
     if height is None or chain.tip_height - height + 1 < watch.confirmations:
         return None
-    return {"hash": watch.hash, "height": height, "confirmations": chain.tip_height - height + 1}
+    what = {"txid": watch.txid} if watch.txid else {}
+    return {**what, "hash": watch.hash, "height": height, "confirmations": chain.tip_height - height + 1}
 
 
 def _first_after(watch: Watch, sight: Sight) -> Mapping[str, Any] | None:
@@ -104,6 +107,11 @@ def _touches(event: Mapping[str, Any], block_hash: str, chain: ChainView | None)
 
 def height_at(chain: ChainView, unix: int) -> int:
     """Where a search for the first header of a time must begin: no header below has it, nearly certainly."""
+    return max(int(chain.base), median_at(chain, unix) - TIME_SLACK)
+
+
+def median_at(chain: ChainView, unix: int) -> int:
+    """The first height with that median time or a later one; above the tip where there is none."""
     low, high = int(chain.base), int(chain.tip_height) + 1
     while low < high:  # median times never fall
         middle = (low + high) // 2
@@ -111,4 +119,4 @@ def height_at(chain: ChainView, unix: int) -> int:
             high = middle
         else:
             low = middle + 1
-    return max(int(chain.base), low - TIME_SLACK)
+    return low

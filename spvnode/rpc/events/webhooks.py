@@ -75,7 +75,7 @@ class Webhook:
         self._url = config.url
         self._name = config.name
         self._secret = read_secret(Path(config.secret_file).expanduser())
-        self._choice = choose(hub, LOCAL, config.networks, config.kinds)
+        self._choice = choose(hub, LOCAL, config.networks, config.kinds, config.filter)
         self._cursor_file = folder / f"{config.name}.cursor"
         self._dead_file = folder / f"{config.name}.dead.jsonl"
         self._pace = pace

@@ -26,6 +26,7 @@ MAX_SENT = 4_096
 off."""
 RECEIVE_BYTES = 4_096
 """Read at once."""
+_BAD_REQUEST = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 
 class Socket:
@@ -50,6 +51,8 @@ class Socket:
         except RemoteProtocolError as error:
             answer = self._ws.send(error.event_hint) if error.event_hint is not None else b""
             return await self._say(stream, answer)
+        except UnicodeDecodeError:  # wsproto reads header values as ASCII
+            return await self._say(stream, _BAD_REQUEST)
         if not isinstance(handshake, Request):
             return None
         try:

@@ -21,7 +21,7 @@ from spvnode.rpc.registry import ChainParams, Context
 from spvnode.types import Hash32, hash_hex
 from spvnode.view import ChainView
 
-_WORKERS = trio.CapacityLimiter(1)
+WORKERS = trio.CapacityLimiter(1)
 """Parsing a full block takes some 80 ms of one core: one at a time."""
 
 
@@ -56,9 +56,9 @@ async def get_tx_out_proof(context: Context, params: GetTxOutProof) -> str:
         problem = "blockhash: needed, this node has no index of transactions"
         raise RpcError(Code.INVALID_ADDRESS_OR_KEY, problem)
     place = find_hash(chain, params.blockhash)
-    raw = await _block(context, chain, place)
+    raw = await fetch_block(context, chain, place)
     prove = partial(_prove, raw, place.header.raw, txids)
-    return (await trio.to_thread.run_sync(prove, limiter=_WORKERS)).hex()
+    return (await trio.to_thread.run_sync(prove, limiter=WORKERS)).hex()
 
 
 def _prove(raw: bytes, header: bytes, txids: frozenset[bytes]) -> bytes:
@@ -96,14 +96,14 @@ async def verify_tx_out_proof(context: Context, params: VerifyTxOutProof) -> lis
         proof = MerkleBlock.decode(parse_hex(params.proof, "proof"))
     except ProofError as error:
         raise RpcError(Code.MISC_ERROR, str(error)) from None
-    found = await trio.to_thread.run_sync(_extract, proof, limiter=_WORKERS)
+    found = await trio.to_thread.run_sync(_extract, proof, limiter=WORKERS)
     if found is None:
         return []
     height = chain.height_of(header_hash(proof.header))
     if height is None:
         raise RpcError(Code.INVALID_ADDRESS_OR_KEY, "Block not found in chain")
-    raw = await _block(context, chain, find_hash(chain, hash_hex(chain.block_hash(height))))
-    block = await trio.to_thread.run_sync(parse_block, raw, limiter=_WORKERS)
+    raw = await fetch_block(context, chain, find_hash(chain, hash_hex(chain.block_hash(height))))
+    block = await trio.to_thread.run_sync(parse_block, raw, limiter=WORKERS)
     if len(block.transactions) != proof.tree.total:
         return []
     return [hash_hex(txid) for _, txid in found.matches]
@@ -141,7 +141,8 @@ async def get_block_filter(context: Context, params: GetBlockFilter) -> dict[str
     }
 
 
-async def _block(context: Context, chain: ChainView, place: Place) -> bytes:
+async def fetch_block(context: Context, chain: ChainView, place: Place) -> bytes:
+    """A checked block; RpcError where no peer gives it."""
     try:
         return await context.node.fetch_block(chain.network, place.header.hash)
     except Unavailable as error:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
+import msgspec
 from msgspec import Meta
 
 from spvnode.bitcoin.header import Header
 from spvnode.bitcoin.pow import difficulty
+from spvnode.rpc.events.feed import Choice
+from spvnode.rpc.events.journal import NODE_LOG
 from spvnode.rpc.limits import MAX_EVENTS
 from spvnode.rpc.methods.lookup import (
     describe_header,
@@ -16,6 +19,7 @@ from spvnode.rpc.methods.lookup import (
     standing,
     work_hex,
 )
+from spvnode.rpc.methods.waiting import hub_of
 from spvnode.rpc.registry import ChainParams, Context
 from spvnode.types import Height, hash_hex
 from spvnode.view import ChainView
@@ -120,9 +124,22 @@ def get_peer_info(context: Context, params: OfChain) -> list[dict[str, Any]]:
 def get_events(context: Context, params: GetEvents) -> dict[str, Any]:
     """``events``, oldest first, and ``cursor``: the number to ask with next time. Each has ``seq``, ``time``, ``kind``
     (extend, reorg, fork, fault, backfill; of a beacon chain advance, finality, fault), ``from`` and ``to`` (tips), and
-    for a reorganization ``undo`` and ``redo``. Durable: numbers go on over restarts. At least 10,000 are kept."""
+    for a reorganization ``undo`` and ``redo``. Durable: numbers go on over restarts. At least 10,000 are kept. With the
+    network ``node`` the node's own log: watches, of which a token sees its own, and changes of readiness."""
+    if params.network == NODE_LOG:
+        return _node_events(context, params)
     found = context.node.events(context.network(params.network), params.cursor, params.limit)
     return {"events": [dict(event) for event in found], "cursor": found[-1]["seq"] if found else params.cursor}
+
+
+def _node_events(context: Context, params: GetEvents) -> dict[str, Any]:
+    hub, cursor = hub_of(context), params.cursor
+    choice = Choice(tuple(hub.logs), frozenset(), context.caller)
+    events: list[Any] = []
+    while len(events) < params.limit and (entries := hub.read(NODE_LOG, cursor, params.limit - len(events))):
+        cursor = entries[-1].seq
+        events += [msgspec.json.decode(entry.data) for entry in entries if choice.wants(entry)]
+    return {"events": events, "cursor": cursor}
 
 
 def get_chain_tips(context: Context, params: OfChain) -> list[dict[str, Any]]:

@@ -110,7 +110,8 @@ def describe_header(chain: ChainView, place: Place) -> dict[str, Any]:
 def describe_run(chain: ChainView, start: Height, count: int) -> Iterator[dict[str, Any]]:
     """The same for up to ``count`` headers of the main chain from ``start``, without looking up for each what the one
     before has told."""
-    count = min(count, chain.tip_height - start + 1)
+    tip = chain.tip_height  # who takes them one by one is told of one tip
+    count = min(count, tip - start + 1)
     first = max(chain.base, start - MEDIAN_TIME_SPAN + 1)
     raw = chain.headers(Height(first), start - first + count + 1)
     run = [Header(raw[at : at + HEADER_SIZE]) for at in range(0, len(raw), HEADER_SIZE)]
@@ -121,7 +122,7 @@ def describe_run(chain: ChainView, start: Height, count: int) -> Iterator[dict[s
             work = Work(work + block_proof(run[at].bits))
         times = [header.time for header in run[max(0, at - MEDIAN_TIME_SPAN + 1) : at + 1]]
         next_hash = run[at + 1].hash if at + 1 < len(run) else None
-        yield _header_json(place, chain.tip_height - place.height + 1, median_time_past(times), work, next_hash)
+        yield _header_json(place, tip - place.height + 1, median_time_past(times), work, next_hash)
 
 
 def _header_json(

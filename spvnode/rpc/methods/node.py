@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from msgspec import Meta, Struct
@@ -11,6 +12,7 @@ from spvnode.rpc.documents import openrpc
 from spvnode.rpc.errors import Code, RpcError
 from spvnode.rpc.limits import MAX_METHOD_NAME
 from spvnode.rpc.registry import Context, Method, NoParams, describe
+from spvnode.rpc.schemas import plain_rows, result_type
 
 
 class Help(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -33,6 +35,11 @@ def get_node_info(context: Context, params: NoParams) -> dict[str, Any]:
         "rpc": list(context.services.urls),
         "beacon": {name: dict(wire) for name, wire in node.wires.items()},
     }
+
+
+def get_plugins(context: Context, params: NoParams) -> list[Mapping[str, Any]]:
+    """The plugins of the configuration in its order; counts begin when they are loaded."""
+    return list(context.services.plugins())
 
 
 def discover(context: Context, params: NoParams) -> dict[str, Any]:
@@ -77,4 +84,5 @@ def describe_method(method: Method) -> str:
         need = "required" if field.required else "optional"
         lines.append(f"{number}. {field.name} ({kind}, {need}) {text}")
     result = " ".join((method.call.__doc__ or "").split()).replace("``", "")
-    return "\n".join([*lines, *([""] if method.parameters else []), f"Result: {result}"])
+    fields = [f"- {name} ({kind}) {text}".rstrip() for name, kind, text in plain_rows(result_type(method))]
+    return "\n".join([*lines, *([""] if method.parameters else []), f"Result: {result}", *fields])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -9,7 +10,7 @@ import trio
 from msgspec import Meta
 
 from merkle.bundle import decode
-from merkle.proofs import MAX_COLUMN_HEADERS, MAX_HEADERS, encode, make_tx_proof, to_json
+from merkle.proofs import MAX_COLUMN_HEADERS, MAX_HEADERS, HeadersProof, encode, make_tx_proof, to_json
 from spvnode.bitcoin.block import base_bytes, read_block
 from spvnode.errors import InputError, Unavailable
 from spvnode.inputs import parse_hash
@@ -17,7 +18,8 @@ from spvnode.rpc.errors import Code, RpcError
 from spvnode.rpc.methods.lookup import find_active, standing
 from spvnode.rpc.methods.proof import find_cp_height
 from spvnode.rpc.registry import ChainParams, Context
-from spvnode.types import Hash32, hash_hex
+from spvnode.types import Hash32, Height, hash_hex
+from spvnode.view import ChainView
 
 _WORKERS = trio.CapacityLimiter(1)
 """Parsing a full block takes some 80 ms of one core: one at a time."""
@@ -45,7 +47,7 @@ class GetHeaderProofs(ChainParams, frozen=True, forbid_unknown_fields=True, kw_o
     format: Annotated[
         Literal["json", "hex", "columns"],
         Meta(
-            description="One shared multiproof as JSON object or bytes in hex; or `columns`: version 6 bundles, "
+            description="One shared multiproof as JSON object or bytes in hex; or `columns`: version 8 bundles, "
             f"{MAX_COLUMN_HEADERS} headers each, for `POST /proofs/verify`."
         ),
     ] = "json"
@@ -61,7 +63,7 @@ class GetTxProof(ChainParams, frozen=True, forbid_unknown_fields=True, kw_only=T
 
 def get_ancestry_proof(context: Context, params: GetAncestryProof) -> dict[str, Any]:
     """``ancestor`` and ``descendant`` (``height`` and ``hash``), ``old_root`` and ``new_root`` of the trees that end
-    with them; ``hex`` and ``bundle`` (version 4), each enough for ``spvnode verify``: who trusts either root, or keeps
+    with them; ``hex`` and ``bundle`` (version 7), each enough for ``spvnode verify``: who trusts either root, or keeps
     the old one from an earlier proof, learns that the chain has only grown since. 1 to 3 kB."""
     chain = context.chain(params.network)
     old = find_active(chain, params.ancestor, "ancestor")
@@ -80,19 +82,20 @@ def get_ancestry_proof(context: Context, params: GetAncestryProof) -> dict[str, 
     }
 
 
-def get_header_proofs(context: Context, params: GetHeaderProofs) -> dict[str, Any]:
+async def get_header_proofs(context: Context, params: GetHeaderProofs) -> dict[str, Any]:
     """``cp_height``, ``root``, ``count``; and by ``format`` ``bundle`` (version 5: every header, and the nodes that
-    join all of them to the root once), ``hex`` (its bytes), or ``columns`` (a list of version 6 bundles in hex).
+    join all of them to the root once), ``hex`` (its bytes), or ``columns`` (a list of version 8 bundles in hex).
     Headers come by rising height, each once. Enough for ``spvnode verify``."""
+    await context.patience.room()
     chain = context.chain(params.network)
     heights = sorted({find_active(chain, block, "blocks") for block in params.blocks})
     cp_height = find_cp_height(chain, params.cp_height, heights[-1])
     found: dict[str, Any]
     if params.format == "columns":
         parts = [heights[at : at + MAX_COLUMN_HEADERS] for at in range(0, len(heights), MAX_COLUMN_HEADERS)]
-        found = {"columns": [chain.columns_proof(part, cp_height).hex() for part in parts]}
+        found = {"columns": [part async for part in _columns(chain, parts, cp_height)]}
     else:
-        proof = chain.headers_proof(heights, cp_height)
+        proof = await _by_steps(chain, heights, cp_height)
         found = {"bundle": to_json(proof)} if params.format == "json" else {"hex": encode(proof).hex()}
     return {
         "cp_height": cp_height,
@@ -101,6 +104,33 @@ def get_header_proofs(context: Context, params: GetHeaderProofs) -> dict[str, An
         **found,
         **standing(context, chain.network),
     }
+
+
+async def _by_steps(chain: ChainView, heights: Sequence[Height], cp_height: Height) -> HeadersProof:
+    """Each step in a round of the event loop of its own. Raises RpcError where the tree changes between."""
+    root, steps = chain.root(cp_height), chain.headers_proof_steps(heights, cp_height)
+    while True:
+        _require_same(chain, cp_height, root)
+        try:
+            next(steps)
+        except StopIteration as end:
+            found: HeadersProof = end.value
+            return found
+        await trio.lowlevel.checkpoint()
+
+
+async def _columns(chain: ChainView, parts: Sequence[Sequence[Height]], cp_height: Height) -> AsyncIterator[str]:
+    """Each part in a round of the event loop of its own: 20 ms. Raises RpcError where the tree changes between."""
+    root = chain.root(cp_height)
+    for heights in parts:
+        _require_same(chain, cp_height, root)
+        yield chain.columns_proof(heights, cp_height).hex()
+        await trio.lowlevel.checkpoint()
+
+
+def _require_same(chain: ChainView, cp_height: Height, root: Hash32) -> None:
+    if chain.tip_height < cp_height or chain.root(cp_height) != root:
+        raise RpcError(Code.MISC_ERROR, "The chain was reorganized meanwhile; ask again")
 
 
 async def get_tx_proof(context: Context, params: GetTxProof) -> dict[str, Any]:

@@ -86,12 +86,26 @@ def test_status_tells_what_a_beacon_chain_rests_on(run: Run, datadir: Path) -> N
     assert found["execution block"] == "17548012 finalized, 17548090 signed"
     assert found["signed by"].endswith(" of 512, in slot 6730831")
     assert found["rests on"] == f"block {ROOT} at slot 6553600, named by config (root)"
-    assert (found["peers"], found["ready"]) == ("1", "yes")
+    assert (found["peers"], found["ready"]) == ("1 (1 libp2p)", "yes")
     found = rows(out.partition("hoodi:\n")[2])
     assert (found["finalized"], found["ready"]) == (
-        "none yet: no checkpoint is trusted",
+        "none yet: no checkpoint is trusted (`spvnode doctor` says how to begin)",
         "no: waiting for the checkpoint",
     )
+
+
+def test_status_shows_apis_that_do_not_answer_and_counts_them_not(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = SmallNode(beacons={"ethereum": followed()})
+    fault = {"reason": "disconnected", "evidence": "cannot connect"}
+    apis = [{"peer": f"rest:{name}", "up": name == "good", "last_fault": fault} for name in ("good", "127.0.0.1:9")]
+    told = {**node.sync_info("ethereum"), "apis": apis}
+    monkeypatch.setattr(node, "sync_info", lambda network: told)
+    with live_thread(tmp_path, node):
+        _, out, _ = run("status", "--datadir", tmp_path)
+    assert rows(out)["not connected"] == "127.0.0.1:9: unreachable (cannot connect)"
+    assert rows(out)["peers"] == "1 (1 libp2p)"
 
 
 def test_status_for_programs(run: Run, datadir: Path) -> None:

@@ -1,38 +1,28 @@
-"""``spvnode call``, ``completion`` and what shells get from it, ``doctor``, the manual page."""
+"""``spvnode call``, ``completion`` and what shells get from it, the manual page."""
 
 from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from itertools import pairwise
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
-import msgspec
 import pytest
 from rpc_live import live_thread
 from small_node import SmallNode, mainnet
 
-from p2p.bitcoin.seeds import SEEDS
-from spvnode.cli import checks
 from spvnode.cli.call import bind
-from spvnode.cli.checks import State
 from spvnode.cli.complete import offers
 from spvnode.cli.completion import SCRIPTS
 from spvnode.cli.man import _text, render
 from spvnode.cli.shell import COMMANDS, run_command
 from spvnode.cli.words import WORDS
 from spvnode.cli.words_code import words_page
-from spvnode.config import Config
 from spvnode.errors import InputError
-from spvnode.ethereum.networks import HORIZON_WARNING_SECONDS, NETWORKS
 from spvnode.method_names import METHODS as NAMES
 from spvnode.networks import KNOWN
 from spvnode.rpc.table import METHODS
@@ -164,7 +154,10 @@ def test_methods_and_their_parameters(node: tuple[Path, SmallNode], monkeypatch:
     assert completed("call", "getblockhash", "height=1", "") == [":nospace", "network="]
     assert completed("call", "getblockhash", "network=") == ["network=bitcoin"]
     assert completed("call", "addnode", "command=") == ["command=add", "command=remove", "command=onetry"]
-    assert completed("call", "disconnectnode", "address=") == ["address=/ip4/127.0.0.1/tcp/1"]
+    assert completed("call", "disconnectnode", "address=") == [
+        "address=/ip4/127.0.0.1/tcp/1",
+        "address=12D3KooWPeer",
+    ]
     assert completed("call", "help", "upt") == ["uptime"]
 
 
@@ -219,153 +212,19 @@ def test_completing_loads_nothing_heavy() -> None:
     assert "getblockcount\tThe height of the best header." in done.stdout.splitlines()
 
 
-# -- doctor
+def test_an_option_of_another_command_is_no_parameter(run: Run) -> None:
+    told = "error: --network: is no option here; give a parameter of the method by name as NAME=VALUE\n"
+    assert run("call", "getblockcount", "--network", "bitcoin") == (2, "", told)
+    assert run("call", "getblockhash", "-1")[2].startswith("error: PARAMS: Block height out of range")
 
 
-def found(config: Config, network: str) -> tuple[State, str]:
-    one = checks.coverage(config, network)
-    return one.state, one.says
-
-
-def settings(**keys: Any) -> Config:
-    return msgspec.convert(keys, Config)
-
-
-def test_doctor_with_a_daemon(run: Run) -> None:
-    code, out, _ = run("doctor", "--offline")
-    lines = out.splitlines()
-    assert code == 0
-    assert "ok    settings            read; networks: bitcoin" in lines
-    assert "WARN  peers of bitcoin    1 connected" in lines
-    assert "ok    bitcoin ready       tip 12 s old" in lines
-    assert all("-> " in after for line, after in pairwise(lines) if line.startswith("WARN"))
-    reply = json.loads(run("doctor", "--offline", "--json")[1])
-    assert reply["good"] is True
-    assert {one["state"] for one in reply["findings"]} == {"ok", "warn"}
-
-
-def test_doctor_without_one_changes_nothing(run: Run, tmp_path: Path) -> None:
-    code, out, _ = run("doctor", "--offline", "--datadir", tmp_path / "none")
-    assert code == 0
-    assert "none runs here" in out
-    assert not (tmp_path / "none").exists()
-    (tmp_path / "open").mkdir()
-    (tmp_path / "open").chmod(0o777)
-    code, out, _ = run("doctor", "--offline", "--datadir", tmp_path / "open")
-    assert code == 1
-    assert f"-> chmod 700 {tmp_path / 'open'}" in out
-    (tmp_path / "spvnode.toml").write_text("nothing = 5")
-    code, out, _ = run("doctor", "--offline", "--datadir", tmp_path)
-    assert code == 1
-    assert out.startswith("FAIL  settings")
-
-
-def test_doctor_hears_of_reasons(run: Run, node: tuple[Path, SmallNode]) -> None:
-    node[1].not_ready["bitcoin"] = ("the clock is behind the tip", "something else")
-    _, out, _ = run("doctor", "--offline")
-    del node[1].not_ready["bitcoin"]
-    assert re.search("WARN +bitcoin ready +the clock is behind the tip\n +-> set the clock", out)
-    assert "docs/operating.md explains the reasons" in out
-
-
-def test_data_directories(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    deep = tmp_path / ("x" * 96)
-    deep.mkdir()
-    states = [
-        checks.data_directory(place).state for place in (tmp_path, tmp_path / "file", tmp_path / "file" / "x", deep)
-    ]
-    assert states == [State.OK, State.FAIL, State.FAIL, State.FAIL]
-
-
-@pytest.mark.parametrize(
-    ("free", "state"),
-    [(checks.LOW_DISK, State.OK), (checks.LOW_DISK - 1, State.WARN), (checks.NO_DISK - 1, State.FAIL)],
-)
-def test_disk(free: int, state: State, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
-    assert checks.disk(tmp_path / "a" / "b").state is state
-
-
-def test_sources() -> None:
-    mesh = {"enabled": False}
-    own = {"network": "bitcoin", "enabled": False}
-    assert found(settings(), "bitcoin")[0] is State.OK
-    assert found(settings(mesh=mesh), "bitcoin") == (State.WARN, "its own network alone")
-    assert found(settings(mesh=mesh, wire=[own]), "bitcoin") == (State.WARN, "none")
-    assert found(settings(networks=["ethereum"]), "ethereum") == (State.WARN, "its own network alone")
-    beacon = {"network": "ethereum", "apis": ["http://127.0.0.1:1"]}
-    assert found(settings(beacon=[beacon]), "ethereum") == (State.OK, "its own network, 1 Beacon APIs")
-    assert found(settings(beacon=[{"network": "ethereum", "p2p": False}]), "ethereum") == (State.FAIL, "none")
-
-
-def test_dns() -> None:
-    def answers(name: str, *_: Any, **__: Any) -> list[str]:
-        if name != SEEDS["bitcoin"].dns[0]:
-            raise socket.gaierror("no such name")
-        return [name]
-
-    def silence(*_: Any, **__: Any) -> list[str]:
-        raise socket.gaierror("no name server")
-
-    both = settings(networks=["bitcoin", "testnet3", "regtest"])
-    one, two = checks.dns(both, answers)
-    assert (one.state, one.says) == (State.OK, f"1 of {len(SEEDS['bitcoin'].dns)} seeds answer")
-    assert two.state is State.FAIL
-    assert [each.state for each in checks.dns(both, silence)] == [State.WARN, State.FAIL]
-    proxied = settings(wire=[{"network": "bitcoin", "proxy": "127.0.0.1:9050"}])
-    assert list(checks.dns(proxied, silence)) == []
-
-
-def told(*offsets: float, age: float | None = 5.0) -> dict[str, Any]:
-    return {
-        "bitcoin": {"peers": [{"timeoffset": each} for each in offsets], "freshness": {"tip_age": age}, "reasons": []}
-    }
-
-
-@pytest.mark.parametrize(
-    ("about", "state"),
-    [
-        ({}, State.WARN),
-        (told(age=None), State.WARN),
-        (told(), State.OK),
-        (told(1, -1, 900), State.OK),
-        (told(1, 900), State.OK),
-        (told(61, 62, 63), State.WARN),
-        (told(-601, -700, -800), State.FAIL),
-        (told(1, 1, 1, age=-checks.TIP_AHEAD - 1), State.FAIL),
-    ],
-)
-def test_clock(about: dict[str, Any], state: State) -> None:
-    one = checks.clock(about)
-    assert one.state is state
-    assert bool(one.fix) is (state is not State.OK)
-
-
-@pytest.mark.parametrize(
-    ("count", "reasons", "state"),
-    [
-        (2, [], State.OK),
-        (1, [], State.WARN),
-        (0, ["no peer"], State.FAIL),
-        (0, ["the mesh is off: nobody confirms the tip"], State.WARN),
-    ],
-)
-def test_peers(count: int, reasons: list[str], state: State) -> None:
-    assert checks.peers("bitcoin", {"peers": [{}] * count, "reasons": reasons}).state is state
-
-
-def test_forks(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert list(checks.horizon(settings(), "bitcoin", None)) == []
-    assert list(checks.horizon(settings(), "ethereum", {"fork_horizon": None})) == []
-    assert checks.HORIZON_WARN == HORIZON_WARNING_SECONDS
-    monkeypatch.setattr("time.time", lambda: 1_000_000.0)
-    states = []
-    for left in (checks.HORIZON_WARN + 1, checks.HORIZON_WARN - 1, -1):
-        states += [one.state for one in checks.horizon(settings(), "x", {"fork_horizon": {"time": 1_000_000 + left}})]
-    assert states == [State.OK, State.WARN, State.FAIL]
-    for name, params in NETWORKS.items():
-        assert len(list(checks.horizon(settings(), name, None))) == (params.schedule.horizon is not None)
+def test_what_no_peer_gives_is_no_fault_of_the_parameters(run: Run) -> None:
+    code, _, err = run("call", "gettxproof", "ab" * 32, "5")
+    assert (code, err.startswith("error: daemon: Block not available (")) == (69, True)
+    code, _, err = run("call", "gettxproof")
+    assert (code, err.startswith("error: txid: missing. Usage: ")) == (2, True)
+    code, _, err = run("call", "addnode", "192.0.2.7", "add")
+    assert (code, err) == (69, "error: daemon: Error: Peer-to-peer functionality missing or disabled\n")
 
 
 # -- the manual page

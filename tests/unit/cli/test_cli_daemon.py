@@ -14,6 +14,7 @@ import pytest
 from rpc_live import live_thread
 from small_node import SmallNode, mainnet, vector
 
+from spvnode.cli.output import work_text
 from spvnode.cli.shell import run_command
 from spvnode.errors import StoreError
 
@@ -45,7 +46,7 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
 def test_status_for_people_and_for_programs(run: Run, datadir: Path) -> None:
     code, out, err = run("status", "--datadir", datadir)
     assert (code, err) == (0, "")
-    rows = {"height": "49", "rests on": "genesis", "peers": "1", "heard from peers": "never", "ready": "yes"}
+    rows = {"height": "49", "rests on": "genesis", "peers": "1 (1 libp2p)", "heard from peers": "never", "ready": "yes"}
     for name, value in rows.items():
         assert f"  {name:<16}  {value}" in out.splitlines()
     assert "faults" not in out
@@ -138,9 +139,13 @@ def test_the_json_form_is_printed_without_a_file(run: Run, datadir: Path, tmp_pa
     assert run("verify", tmp_path / "x")[0] == 0
 
 
-def test_id_tells_where_the_daemon_listens(run: Run, datadir: Path) -> None:
+def test_id_tells_where_the_daemon_listens(run: Run, datadir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     addr = "/ip4/127.0.0.1/tcp/8343/p2p/12D3KooWTest"
     assert run("id", "--datadir", datadir) == (0, f"12D3KooWTest\n{addr}\n", "")
+    with monkeypatch.context() as patch:
+        patch.setattr(SmallNode, "listen_addrs", ())
+        early = "12D3KooWTest\nthe daemon does not listen yet: ask again in a moment\n"
+        assert run("id", "--datadir", datadir) == (0, early, "")
     found = json.loads(run("id", "--datadir", datadir, "--json")[1])
     assert found == {"peer_id": "12D3KooWTest", "addresses": [addr], "listen": [], "running": True, "beacon": {}}
 
@@ -188,7 +193,7 @@ def test_a_network_that_waits_for_its_checkpoint_is_shown_and_takes_no_import(ru
         code, out, _ = run("status", "--datadir", tmp_path)
         assert code == 0
         assert "  height            none yet" in out.splitlines()
-        assert "  peers             1" in out.splitlines()
+        assert "  peers             1 (1 libp2p)" in out.splitlines()
         assert "  ready             no: waiting for the checkpoint's header" in out.splitlines()
         found = json.loads(run("status", "--datadir", tmp_path, "--json")[1])
         assert (found["blocks"], found["start"], found["ready"], found["connections"]) == (None, None, False, 1)
@@ -267,10 +272,14 @@ def test_the_file_in_the_default_place_leads_to_the_daemon(
 
 
 def test_no_daemon_says_how_to_start_one(run: Run, tmp_path: Path) -> None:
+    account = tmp_path / "account.json"
+    account.write_text("{}")
     expected = f"error: datadir: no daemon answers in {tmp_path} (none runs); "
-    expected += f"start one with: spvnode run --datadir {tmp_path}\n"
-    for words in (("status",), ("header", "1"), ("proof", "1")):
-        assert run(*words, "--datadir", tmp_path) == (69, "", expected)
+    expected += f"start one with: spvnode run --datadir {tmp_path}, or name another's with --datadir\n"
+    for line in ("status", "header 1", "proof 1", "call uptime", "web", "reload", "top --json", "header finalized",
+                 "proof finalized", "verify --account FILE"):  # fmt: skip
+        words = [str(account) if word == "FILE" else word for word in line.split()]
+        assert run(*words, "--datadir", tmp_path) == (69, "", expected), line
 
 
 def test_a_dead_socket_is_no_daemon(run: Run, tmp_path: Path) -> None:
@@ -278,7 +287,21 @@ def test_a_dead_socket_is_no_daemon(run: Run, tmp_path: Path) -> None:
         dead.bind(str(tmp_path / "rpc.sock"))
     code, _, err = run("status", "--datadir", tmp_path)
     assert code == 69
-    assert "(Connection refused)" in err
+    assert "(none runs); start one with: " in err
+
+
+def test_a_header_for_people(run: Run, datadir: Path) -> None:
+    """Core's nTx is 0 where nobody has counted, which people would believe."""
+    _, out, _ = run("header", "1", "--datadir", datadir)
+    assert "nTx" not in out
+    assert "chainwork          0x200020002, 2^33.0 hashes" in out.splitlines()
+    found = json.loads(run("header", "1", "--datadir", datadir, "--json")[1])
+    assert (found["nTx"], found["chainwork"]) == (0, f"{0x200020002:064x}")
+
+
+def test_work_for_people() -> None:
+    assert work_text("0" * 64) == "0x0"
+    assert work_text(f"{1 << 90:064x}") == "0x40000000000000000000000, 2^90.0 hashes"
 
 
 def test_a_datadir_that_cannot_hold_a_daemon_is_not_recommended(run: Run, tmp_path: Path) -> None:

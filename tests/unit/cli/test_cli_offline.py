@@ -28,7 +28,7 @@ from spvnode.errors import StoreError
 from spvnode.ethereum.networks import NETWORKS as ETHEREUM_NETWORKS
 from spvnode.networks import BITCOIN, ETHEREUM
 from spvnode.store.folder import store_path
-from spvnode.types import Height
+from spvnode.types import Height, hash_hex
 from spvnode.version import VERSION
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -265,17 +265,18 @@ def test_verify_needs_nothing_but_the_file(tmp_path: Path) -> None:
     assert done.returncode == 0
 
 
-def test_verify_refuses_what_is_changed_cut_or_something_else(run: Run, tmp_path: Path) -> None:
+def test_verify_refuses_what_is_changed_or_cut(run: Run, tmp_path: Path) -> None:
     good = mainnet(30).real["bitcoin"].bundle(Height(5), Height(29), made_at=1_700_000_000)
     file = tmp_path / "p"
+    wrong_json = json.dumps({"version": 1, "network": "bitcoin"}).encode()
     for raw in (
         good[:-1],
         good + b"\0",
         good[:100] + b"\xff" + good[101:],
-        b"",
-        b"{}",
-        b"\0" * 100_000,
-        os.urandom(900),
+        b"\x01",
+        b"\x02" * 900,
+        b"\x08",
+        wrong_json,
     ):
         file.write_bytes(raw)
         code, out, err = run("verify", file)
@@ -284,6 +285,41 @@ def test_verify_refuses_what_is_changed_cut_or_something_else(run: Run, tmp_path
     file.write_bytes(good)
     assert run("verify", file, "--trusted-root", "xy")[0] == 2
     assert run("verify", file, "--trusted-start", "x:" + "ab" * 32)[0] == 2
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [b"", b"{}", b"\0" * 100_000, b"\x09" + bytes(900), b"\xff\xd8\xff", b"# README", b"[1]", b'{"version": 99}',
+     b'{"version": true}', b'{"version": "1"}', b"{" * 50_000, b"0102"],
+)  # fmt: skip
+def test_what_is_no_proof_is_bad_input(run: Run, tmp_path: Path, raw: bytes) -> None:
+    file = tmp_path / "p"
+    file.write_bytes(raw)
+    told = f"error: FILE: {file}: is no proof, or one of a version that is not known here\n"
+    for flags in ((), ("--json",), ("--trusted-root", "ab" * 32), ("--trusted-checkpoint", "0x" + "ab" * 32)):
+        assert run("verify", file, *flags) == (2, "", told)
+
+
+def test_trusted_hashes_may_have_a_prefix(run: Run, tmp_path: Path) -> None:
+    chain = mainnet(30).real["bitcoin"]
+    file = tmp_path / "p"
+    file.write_bytes(chain.bundle(Height(5), Height(29), made_at=1_700_000_000))
+    root, genesis, tip = (hash_hex(value) for value in (chain.root(Height(29)), chain.block_hash(Height(0)),
+                                                        chain.block_hash(Height(29))))  # fmt: skip
+    plain = run("verify", file, "--trusted-root", root, "--json")
+    assert run("verify", file, "--trusted-root", f"0x{root}", "--json") == plain
+    assert json.loads(plain[1])["rests_on"] == "trusted root"
+    for flags in (
+        ("--trusted-tip", f"0x{tip}"),
+        ("--trusted-start", f"0x{genesis}"),
+        ("--trusted-start", f"0:0x{genesis}"),
+    ):
+        assert run("verify", file, *flags)[0] == 0
+    for flag in ("--trusted-root", "--trusted-tip", "--trusted-start"):
+        assert run("verify", file, flag, "0x" + "ab" * 32)[0] == 1
+        code, out, err = run("verify", file, flag, "0x" + "ab" * 31)
+        assert (code, out) == (2, "")
+        assert err.startswith(f"error: {flag}: must be of length 64")
 
 
 # -- import, check, id
@@ -392,7 +428,7 @@ def test_the_reference_page_is_up_to_date() -> None:
     for name in COMMANDS:
         assert f"## spvnode {name}" in page
     assert "| `sync.in_flight` | integer, 1 to 32 | `4` | Ranges asked for at once, over all networks; " in page
-    assert "| 69 | no daemon answers in this data directory |" in page
+    assert "| 69 | no daemon answers in this data directory, or " in page
     example = tomllib.loads(page.split("```toml\n")[1].split("```")[0])
     assert msgspec.convert(example, Config).networks == ("bitcoin", "signet")
     assert "|  |" not in page  # every setting has a meaning

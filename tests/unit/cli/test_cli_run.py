@@ -78,10 +78,15 @@ def test_a_daemon_answers_takes_headers_and_ends(
     words = ["--network", "bitcoin", "--datadir", str(tmp_path)]
     assert run_command(["import", str(tmp_path / "headers"), *words]) == 0
     assert status(tmp_path, capsys)["blocks"] == 8_999
+    assert run_command(["call", "gettxproof", "ab" * 32, "5", "--datadir", str(tmp_path)]) == 69
+    err = capsys.readouterr().err
+    assert err.startswith("error: daemon: Block not available (this node is not connected to bitcoin's own peers")
+    assert "or name a full node with --connect HOST:PORT" in err
     second = start()
     out, err = second.communicate(timeout=PATIENCE)
     assert (second.returncode, "Traceback" in err) == (75, False)
-    assert err.startswith("error: ")
+    told = f"error: datadir: a daemon (pid {daemon.pid}) uses {tmp_path}; stop it, or give this daemon a directory"
+    assert err.splitlines()[-1] == f"{told} of its own with --datadir"
     daemon.send_signal(signal.SIGTERM)
     out, _ = daemon.communicate(timeout=PATIENCE)
     assert (daemon.returncode, out) == (0, "False\n")
@@ -100,7 +105,7 @@ def test_after_a_kill_the_next_one_starts_where_it_was(
     assert (tmp_path / "rpc.sock").exists()
     capsys.readouterr()
     assert run_command(["status", "--datadir", str(tmp_path)]) == 69
-    assert "(Connection refused)" in capsys.readouterr().err
+    assert "(none runs); start one with: " in capsys.readouterr().err
     again = start()
     assert status(tmp_path, capsys)["blocks"] == 32_259
     again.send_signal(signal.SIGINT)

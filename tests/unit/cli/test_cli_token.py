@@ -52,6 +52,16 @@ def test_a_token_lives_from_its_making_to_its_revocation(daemon: Daemon) -> None
     other = spvnode("token", "create", "alice", *place).stdout.strip()
     listed = json.loads(spvnode("token", "list", "--json", *place).stdout)["tokens"]
     assert [one["state"] for one in listed] == ["valid", "valid"]
+    heads, first, _ = spvnode("token", "list", *place).stdout.splitlines()
+    assert heads.split("  ")[0] == "id (for revoke)"
+    for name, word in (
+        ("id", entry["id"]),
+        ("state", "valid"),
+        ("ends", "20"),
+        ("may", "read,proofs"),
+        ("subject", "alice"),
+    ):
+        assert first[heads.index(name) :].startswith(word)
     assert spvnode("token", "revoke", entry["id"], *place).stdout == f"revoked {entry['id']}\n"
     assert (status(daemon, entry["token"]), status(daemon, other)) == (401, 200)
     assert spvnode("token", "revoke", "--subject", "alice", *place).returncode == 0

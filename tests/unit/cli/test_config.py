@@ -121,6 +121,7 @@ def test_checkpoints_merge_by_network(tmp_path: Path) -> None:
         ('[mesh]\npeers = ["/ip4/1.1.1.1/tcp/1"]\n', "mesh.peers[0] (in FILE): '/ip4/1.1.1.1/tcp/1' lacks /p2p/PEERID"),
         ("mesh = 3\n", "mesh (in FILE): Expected table, got int"),
         ("x = [\n", "FILE: is not TOML: "),
+        ("x = " + "9" * 5_000, "FILE: is not TOML: "),
         ("[[checkpoint]]\nheight = 1\n", "checkpoint[0].network (in FILE): missing"),
         ('[mesh]\nmdns = "yes"\n', "mesh.mdns (in FILE): Expected true or false, got str"),
         (

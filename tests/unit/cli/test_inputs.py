@@ -17,6 +17,7 @@ from spvnode.inputs import (
     parse_height,
     parse_height_or_hash,
     parse_hex,
+    parse_http_url,
     parse_multiaddr,
     parse_network,
     shown,
@@ -167,3 +168,32 @@ def test_any_text_is_parsed_or_refused_with_the_fields_name(text: str) -> None:
             continue
         assert told.field == "f"
         assert str(told).isprintable()
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "a..b",
+        "a" * 64 + ".example",
+        ".",
+        "\u00e9.example",
+        "x/\u00e9",
+        "[::1",
+        "[::g]",
+        "x/\r\nX: y",
+        "x/ y",
+        "x:0",
+        "x?y",
+        "x#y",
+    ],
+)
+def test_urls_that_no_client_could_ask(host: str) -> None:
+    with pytest.raises(InputError, match=r"rpc\.webhook\.url: "):
+        parse_http_url(f"http://{host}", "rpc.webhook.url")
+
+
+@pytest.mark.parametrize(
+    "url", ["http://localhost", "https://a_b.example:65535/x/y%20z", "http://[::1]:8080/", "http://10.0.0.1"]
+)
+def test_urls(url: str) -> None:
+    assert parse_http_url(url, "rpc.webhook.url") == url

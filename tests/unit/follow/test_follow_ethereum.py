@@ -12,6 +12,7 @@ import pytest
 import trio
 from beacon_chains import live_run, update_run
 from eth_vectors import archive, real_json, unhex
+from structlog.testing import capture_logs
 
 from p2p.beacon.messages import Status
 from spvnode.config import BeaconConfig, SyncConfig
@@ -129,6 +130,9 @@ def test_it_warns_of_the_fork_horizon_and_stops_being_ready_at_it(tmp_path: Path
         assert (list(one.warnings()), said(one)) == ([], set())
         until(epoch + 1_000)  # 4.4 days
         assert "for 4 d more" in one.warnings()[0]
+        with capture_logs() as logs:
+            one.remind()
+        assert [line["event"] for line in logs] == ["fork horizon"]
         assert said(one) == set()
         until(epoch - 1)
         assert said(one) == {"this version does not know the fork that is in force: update it"}
@@ -228,6 +232,10 @@ def test_after_weeks_away_it_reminds_of_weak_subjectivity(tmp_path: Path) -> Non
         again.open()
         try:
             assert any("weak subjectivity" in warning for warning in again.warnings()) == reminded
+            with capture_logs() as logs:
+                again.remind()
+            assert ("weak subjectivity" in [line["event"] for line in logs]) == reminded
+            assert all("know" in line["what"] for line in logs if line["event"] == "fork horizon")
         finally:
             again.close()
 

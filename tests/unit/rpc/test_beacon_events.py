@@ -17,11 +17,12 @@ from trio.testing import MockClock, lockstep_stream_pair, memory_stream_pair
 
 from spvnode.ethereum.containers import LightClientFinalityUpdate, LightClientOptimisticUpdate
 from spvnode.metrics import Metrics
+from spvnode.rpc.access import Peer
 from spvnode.rpc.auth import Cookie
 from spvnode.rpc.beacon_api.events import FINALITY, KEEPALIVE_SECONDS, MAX_SUBSCRIBERS, OPTIMISTIC, POLL_SECONDS
 from spvnode.rpc.connection import Connection
 from spvnode.rpc.dispatch import Dispatcher
-from spvnode.rpc.http import App, Peer
+from spvnode.rpc.http import App
 from spvnode.rpc.limits import REQUEST_SECONDS
 from spvnode.rpc.table import METHODS
 

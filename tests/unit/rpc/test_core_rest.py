@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec
 import pytest
 import trio
 from mine import mine_run
@@ -17,7 +18,7 @@ from spvnode.rpc.dispatch import Dispatcher
 from spvnode.rpc.methods.grounds import find_place
 from spvnode.rpc.methods.lookup import describe_header, describe_run
 from spvnode.rpc.response import Response
-from spvnode.rpc.rest import MAX_QUERY_FIELDS, MAX_REST_HEADERS_RESULTS, NOT_SERVED, PATH, CoreRest
+from spvnode.rpc.rest import MAX_QUERY_FIELDS, MAX_REST_HEADERS_RESULTS, NOT_SERVED, PATH, PIECE, CoreRest
 from spvnode.rpc.table import METHODS
 from spvnode.types import Hash32, Height, Work, hash_hex
 
@@ -29,6 +30,16 @@ def get(path: str, query: str = "", *, node: SmallNode = NODE, method: str = "GE
     found = PATH.fullmatch(path)
     assert found is not None, path
     return CoreRest(node).answer(method, found["network"], found["path"], query.encode("latin-1"))
+
+
+def pieces(path: str, query: str = "") -> list[bytes]:
+    """A body as it is sent."""
+    response = get(path, query)
+
+    async def main() -> list[bytes]:
+        return [response.body] if response.parts is None else [part async for part in response.parts]
+
+    return trio.run(main)
 
 
 def refused(path: str, query: str = "", **more: Any) -> tuple[int, str]:
@@ -65,11 +76,21 @@ def test_headers_in_every_format(path: str, query: str, count: int) -> None:
     response = get(path + ".bin", query)
     assert (response.status, response.kind, response.body) == (200, b"application/octet-stream", raw)
     assert get(path + ".hex", query).body == raw.hex().encode() + b"\n"
-    rows = json.loads(get(path + ".json", query).body)
+    rows = json.loads(b"".join(pieces(path + ".json", query)))
     assert len(rows) == count
     ours = set(call("getblockheader", HASH_1)) - {"network", "freshness", "ready", "start"}
     assert set(rows[0]) == ours
     assert [row["height"] for row in rows] == list(range(1, count + 1))
+
+
+def test_many_headers_come_in_pieces_between_which_others_have_their_turn() -> None:
+    for count, parts in ((PIECE, 1), (PIECE + 1, 3), (2_000, 2_000 // PIECE + 1)):
+        found = pieces(f"/rest/headers/{HASH_1}.json", f"count={count}")
+        assert len(found) == parts
+        assert (
+            b"".join(found) == msgspec.json.encode(list(describe_run(NODE.chains["bitcoin"], Height(1), count))) + b"\n"
+        )
+    assert pieces(f"/rest/headers/{'00' * 32}.json", "count=2000") == [b"[]\n"]
 
 
 def test_headers_end_at_the_tip_and_unknown_hashes_have_none() -> None:

@@ -318,13 +318,20 @@ def test_methods_of_one_kind_find_their_network_and_refuse_the_other(node: Small
     assert ask(SmallNode(beacons={"ethereum": followed()}), "getblockcount")[0] == -8
 
 
+def test_a_method_of_a_kind_that_does_not_run_says_so(node: SmallNode) -> None:
+    alone = SmallNode("regtest")
+    assert ask(alone, "getfinalizedheader") == (-8, "network: no Ethereum network runs here; running: regtest")
+    alone = SmallNode(beacons={"ethereum": followed()})
+    assert ask(alone, "getblockcount") == (-8, "network: no Bitcoin network runs here; running: ethereum")
+
+
 def test_general_methods_work_for_both_kinds(node: SmallNode) -> None:
     found = ask(node, "getsyncinfo", network="ethereum")
     assert (found["state"], found["network"], found["grounds"], found["reasons"]) == ("idle", "ethereum", GROUNDS, [])
     assert "start" not in found
     assert ask(node, "getsyncinfo", network="hoodi")["grounds"] is None
     assert ask(node, "getsyncinfo")["network"] == "regtest"
-    assert ask(node, "getpeerinfo", network="ethereum")[0]["id"] == "12D3KooWPeer"
+    assert ask(node, "getpeerinfo", network="ethereum")[0]["peer_id"] == "12D3KooWPeer"
     assert ask(node, "getevents", network="hoodi")["cursor"] == 7
     assert ask(node, "getnodeinfo")["networks"] == ["regtest", "ethereum", "hoodi"]
 

@@ -13,8 +13,9 @@ from trio.testing import MockClock, lockstep_stream_pair, memory_stream_pair
 from spvnode.metrics import Metrics
 from spvnode.rpc import connection
 from spvnode.rpc import server as room
-from spvnode.rpc.connection import Asgi, Connection
-from spvnode.rpc.http import Message, Peer, Receive, Send
+from spvnode.rpc.access import Peer
+from spvnode.rpc.connection import MAX_LEFT_PARTS, Asgi, Connection
+from spvnode.rpc.http import Message, Receive, Send
 from spvnode.rpc.limits import HEADER_SECONDS, IDLE_SECONDS, LINGER_SECONDS, REQUEST_SECONDS
 from spvnode.rpc.server import Door, Server
 
@@ -203,3 +204,62 @@ def test_a_connection_that_fails_in_any_way_leaves_the_server_running(monkeypatc
 
     trio.run(main)
     assert logged == ["rpc connection failed"] * 8
+
+
+CHUNKED = b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(("parts", "kept"), [(MAX_LEFT_PARTS - 1, True), (MAX_LEFT_PARTS, False), (5_000, False)])
+def test_a_body_that_nobody_wants_is_not_read_to_its_end(parts: int, kept: bool) -> None:
+    async def refuse(scope: Message, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 401, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body", "body": b""})
+
+    async def client(stream: Stream) -> None:
+        await stream.send_all(CHUNKED + b"1\r\nx\r\n" * parts + b"0\r\n\r\n")
+
+    assert lasts(client, refuse) == pytest.approx(IDLE_SECONDS if kept else LINGER_SECONDS)
+
+
+def test_many_small_parts_of_a_body_wait_for_their_turns() -> None:
+    turns: list[float] = []
+    received: list[bytes] = []
+
+    async def turn() -> None:
+        turns.append(trio.current_time())
+        await trio.lowlevel.checkpoint()
+
+    async def client(stream: Stream) -> None:
+        await stream.send_all(CHUNKED + b"1\r\nx\r\n" * 1_000 + b"0\r\n\r\n")
+        received.append(await stream.receive_some())
+        await stream.aclose()
+
+    async def main() -> None:
+        ours, theirs = memory_stream_pair()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(client, theirs)
+            await Connection(ours, hello, Peer("tcp", vouched=False), turn).run()
+
+    trio.run(main)
+    assert received[0].endswith(b"x" * 1_000)
+    assert len(turns) >= 1_000
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        b"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n",
+        b"Origin: http://evil.example\r\nOrigin: http://localhost\r\n",
+        b"Authorization: Basic eA==\r\nAuthorization: Basic eQ==\r\n",
+    ],
+)
+def test_heads_that_two_servers_may_read_in_two_ways_are_refused(lines: bytes) -> None:
+    received: list[bytes] = []
+
+    async def client(stream: Stream) -> None:
+        await stream.send_all(GET.replace(b"\r\n\r\n", b"\r\n" + lines + b"\r\n") + b"0\r\n\r\n" + GET)
+        received.append(b"".join([part async for part in stream]))
+
+    lasts(client)
+    assert received[0].startswith(b"HTTP/1.1 400 Bad Request\r\n")
+    assert received[0].count(b"HTTP/1.1") == 1

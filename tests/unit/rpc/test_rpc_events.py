@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
-from contextlib import aclosing, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,14 @@ from ws_client import websocket
 from wsproto.events import CloseConnection, Ping, TextMessage
 
 from spvnode.errors import InputError
+from spvnode.rpc import server as room
 from spvnode.rpc.caller import LOCAL, Caller, Kind, Scope
 from spvnode.rpc.events.cursor import parse_cursor, show_cursor
 from spvnode.rpc.events.feed import KEEPALIVE_SECONDS, Choice, Item, begin, choose, feed
 from spvnode.rpc.events.hub import TAIL, Entry, Hub
 from spvnode.rpc.events.journal import Journal
 from spvnode.rpc.events.sse import RETRY_MS
+from spvnode.rpc.limits import MAX_USER_SUBSCRIPTIONS
 from spvnode.rpc.settings import Desk, Settings
 from spvnode.rpc.tokens import Keyring, mint
 
@@ -144,6 +146,11 @@ def test_filters(tmp_path: Path) -> None:
     run(tmp_path, node, body)
 
 
+def test_a_network_that_is_named_again_and_again_is_looked_at_once(tmp_path: Path) -> None:
+    hub = Hub(EventNode("regtest", "signet"), Journal(tmp_path / "watches.json"))
+    assert choose(hub, LOCAL, ["signet"] * 2_000, ()).logs == ("signet", "node")
+
+
 def test_what_is_no_longer_kept_is_a_gap_and_so_is_what_a_power_cut_took(tmp_path: Path) -> None:
     node = EventNode()
     for _ in range(10):
@@ -252,6 +259,17 @@ def test_only_so_many_may_listen_and_the_owner_always_can(tmp_path: Path) -> Non
             pass
 
     run(tmp_path, EventNode(), body, desk)
+
+
+def test_listeners_without_credentials_leave_room_for_those_who_have_some(tmp_path: Path) -> None:
+    async def body(server: Live) -> None:
+        async with AsyncExitStack() as stack:
+            for _ in range(MAX_USER_SUBSCRIPTIONS):
+                await stack.enter_async_context(reading(server))
+            assert (await server.request(path="/events", auth=False))[0] == 429
+            await stack.enter_async_context(reading(server, auth=server.auth))
+
+    run(tmp_path, EventNode(), body)
 
 
 def test_others_watches_are_not_told(tmp_path: Path) -> None:
@@ -363,6 +381,14 @@ def test_ws_wants_a_query_that_means_something(tmp_path: Path) -> None:
     run(tmp_path, EventNode(), body)
 
 
+HANDSHAKE = (
+    "Upgrade: websocket",
+    "Connection: upgrade",
+    "Sec-WebSocket-Version: 13",
+    "Sec-WebSocket-Key: " + "A" * 22 + "==",
+)
+
+
 @pytest.mark.parametrize(
     ("lines", "status"),
     [
@@ -371,13 +397,21 @@ def test_ws_wants_a_query_that_means_something(tmp_path: Path) -> None:
         (("Upgrade: websocket", "Connection: upgrade"), 400),
         (("Upgrade: websocket", "Connection: upgrade", "Sec-WebSocket-Version: 8", "Sec-WebSocket-Key: x"), 426),
         (("Upgrade: websocket", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: " + "A" * 22 + "=="), 400),
+        ((*HANDSHAKE, "Sec-WebSocket-Protocol: \xff"), 400),
+        ((*HANDSHAKE, "Transfer-Encoding: chunked", "", "no chunk"), 400),
     ],
 )
-def test_handshakes_that_are_none(tmp_path: Path, lines: tuple[str, ...], status: int) -> None:
+def test_handshakes_that_are_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lines: tuple[str, ...], status: int
+) -> None:
+    logged: list[str] = []
+    monkeypatch.setattr(room.log, "exception", lambda event, **_: logged.append(event), raising=False)
+
     async def body(server: Live) -> None:
-        raw = "\r\n".join(["GET /ws HTTP/1.1", "Host: localhost", *lines, "", ""]).encode()
+        raw = "\r\n".join(["GET /ws HTTP/1.1", "Host: localhost", *lines, "", ""]).encode("latin-1")
         async with await server.tcp() as stream:
             await stream.send_all(raw)
             assert parse(await stream.receive_some())[0] == status
 
     run(tmp_path, EventNode(), body)
+    assert not logged

@@ -76,6 +76,8 @@ def test_who_has_no_cookie_is_answered_before_the_body_is_read(tmp_path: Path) -
         ("GET", "/nope/nope", 404),
         ("POST", "/wallet/x", 404),
         ("GET", "/favicon.ico", 404),
+        ("head", "/livez", 405),
+        ("post", "/", 405),
         ("OPTIONS", "*", 400),
         ("GET", "http://127.0.0.1/livez", 400),
     ],
@@ -167,6 +169,26 @@ def test_a_rebound_name_gets_nothing(tmp_path: Path) -> None:
         for path in ("/", "/livez", "/metrics"):
             assert (await server.request(path=path, headers=("Host: evil.example:8342",)))[0] == 403
         assert (await server.request(COUNT, headers=("Host: evil.example",)))[0] == 403
+
+    with_server(tmp_path, body)
+
+
+@pytest.mark.parametrize(
+    ("site", "mode", "dest", "status"),
+    [
+        ("cross-site", "no-cors", "empty", 403),  # fetch(..., {mode: "no-cors"}) of a foreign page
+        ("same-site", "no-cors", "image", 403),  # an image in a page of another port of this machine
+        ("cross-site", "navigate", "iframe", 403),
+        ("cross-site", "navigate", "document", 200),  # a link that somebody followed
+        ("same-origin", "cors", "empty", 200),
+        ("none", "navigate", "document", 200),
+    ],
+)
+def test_foreign_pages_may_not_even_ask_blindly(tmp_path: Path, site: str, mode: str, dest: str, status: int) -> None:
+    told = (f"Sec-Fetch-Site: {site}", f"Sec-Fetch-Mode: {mode}", f"Sec-Fetch-Dest: {dest}")
+
+    async def body(server: Live) -> None:
+        assert (await server.request(path="/livez", auth=False, headers=told))[0] == status
 
     with_server(tmp_path, body)
 

@@ -145,7 +145,7 @@ def test_a_side_branch_is_told_apart(node: SmallNode) -> None:
 
 
 def test_peers_and_node_info(node: SmallNode) -> None:
-    assert ask(node, "getpeerinfo")[0]["id"] == "12D3KooWPeer"
+    assert ask(node, "getpeerinfo")[0]["peer_id"] == "12D3KooWPeer"
     info = ask(node, "getnodeinfo")
     assert info == {
         "version": "0.0.test",
@@ -319,6 +319,9 @@ def test_help_lists_all_and_explains_one(node: SmallNode) -> None:
     assert [usage.split()[0] for usage in usages] == sorted(METHODS)
     assert "getblockheader blockhash ( verbose network )" in usages
     text = ask(node, "help", "getblockheader")
+    assert "- nTx (integer) Always 0: headers do not tell how many transactions a block has." in text
+    assert "- network, freshness, ready, start (HeaderStanding)" in text
+    assert '- status ("active" or "headers-only")' in ask(node, "help", "getchaintips")
     assert "1. blockhash (string, required) Hash of the block, 64 hex digits." in text
     assert "2. verbose (boolean, optional)" in text
     assert "`" not in ask(node, "help", "getblockchaininfo")

@@ -12,7 +12,6 @@ import trio
 from beacon_view import RealBeacon, followed
 from blocks import In, MadeChain, Tx, key, signature
 from mine import mine_run
-from second_verifier import check, columns
 from small_node import SmallNode, mainnet
 
 from merkle.proofs import MAX_COLUMN_HEADERS, MAX_HEADERS
@@ -24,6 +23,8 @@ from spvnode.rpc.dispatch import Dispatcher
 from spvnode.rpc.methods.grounds import MAX_SHOWN_REORGS
 from spvnode.rpc.table import METHODS
 from spvnode.types import hash_hex
+from tests.support.second_bytes import columns
+from tests.support.second_verifier import check
 
 WITNESSED = Tx((In(b"\x11" * 32, 0, b"", (signature(1), key(1))),), (b"\x51",))
 SMALL = Tx((In(b"\x33" * 32),), (bytes(4),))

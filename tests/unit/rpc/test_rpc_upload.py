@@ -49,13 +49,13 @@ def test_bundles_of_every_kind_in_one_body(tmp_path: Path) -> None:
     node = mainnet(3_000)
     node.beacon_views["ethereum"] = followed()
     beacon = followed().bundle("finalized", made_at=1_700_000_000)
-    given = [*bundles(node), beacon, b"", b"junk", bytes([6]) + bytes(300)]
+    given = [*bundles(node), beacon, b"", b"junk", bytes([8]) + bytes(300)]
     status, reply = upload(tmp_path, node, b"".join(map(frame, given)))
     assert status == 200
     assert (reply["bundles"], reply["valid"], reply["headers"]) == (8, 5, 1 + 100 + MAX_COLUMN_HEADERS + 1 + 1)
     assert [line["valid"] for line in reply["results"]] == [True] * 5 + [False] * 3
-    assert [line.get("version") for line in reply["results"][:5]] == [1, 5, 6, 4, 2]
-    assert [line.get("root_matches") for line in reply["results"][:5]] == [True, True, True, None, None]
+    assert [line.get("version") for line in reply["results"][:5]] == [1, 5, 8, 7, 2]
+    assert [line.get("root_matches") for line in reply["results"][:5]] == [True, True, True, True, None]
     assert reply["networks"]["bitcoin"]["start"]["kind"] == "genesis"
 
 

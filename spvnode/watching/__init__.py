@@ -1,0 +1,1 @@
+"""Looking into blocks for watches: what the RPC lists, and peers must serve."""
