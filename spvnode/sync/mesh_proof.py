@@ -16,12 +16,12 @@ import trio
 from p2p.bitcoin.messages import MAX_HEADERS
 from p2p.faults import RemoteFault
 from spvnode.bitcoin.chain import HeaderChain
+from spvnode.bitcoin.first_look import Doubtful, Enough, Unconnected, first_look
 from spvnode.bitcoin.header import header_hash
 from spvnode.bitcoin.params import ChainParams
-from spvnode.bitcoin.presync import Doubtful, Enough, Unconnected, first_look
 from spvnode.following import Tip
 from spvnode.sync import events as ev
-from spvnode.sync.proving import NO_STOP, Known, Place, Proving
+from spvnode.sync.proving import FULL, NO_STOP, Known, Place, Proving
 from spvnode.sync.source import Items, Source
 from spvnode.sync.wire_proof import Prover
 from spvnode.types import HEADER_SIZE, PREV_HASH, Hash32, Height, Work
@@ -34,8 +34,9 @@ RETELL_S = 5.0
 class ProvenMesh(Proving):
     """``Source`` over ``inner``, which asks the mesh. ``run`` it, and have it ``post``ed all that the mesh tells.
 
-    ``chain`` as in ``Proving``; ``minimum``: whether the network's minimum counts now; ``tell`` passes on to the
-    machine; ``clock`` in Unix seconds.
+    ``chain`` as in ``Proving``; ``minimum``: whether the network's minimum counts now; ``chosen``: whether a peer is
+    one that we dialed, for strangers who dial us must not take all turns of presync; ``tell`` passes on to the machine;
+    ``clock`` in Unix seconds.
     """
 
     def __init__(
@@ -45,12 +46,14 @@ class ProvenMesh(Proving):
         chain: Callable[[], HeaderChain | None],
         *,
         minimum: Callable[[], bool],
+        chosen: Callable[[str], bool],
         tell: Callable[[ev.Event], Awaitable[None]],
         clock: Callable[[], float] = time.time,
     ) -> None:
         super().__init__(params, chain)
         self._inner = inner
         self._minimum = minimum
+        self._chosen = chosen
         self._tell = tell
         self._said: dict[str, ev.PeerTip] = {}
         self.prover = Prover(self, proven=self._proven, clock=clock)
@@ -62,8 +65,9 @@ class ProvenMesh(Proving):
             while True:
                 await trio.sleep(RETELL_S)
                 for known in [one for one in self.peers.values() if one.again.is_set()]:
-                    known.again = trio.Event()
-                    await self._tell(self._said[known.peer])
+                    if self.peers.get(known.peer) is known:  # else it has left while others were told of
+                        known.again = trio.Event()
+                        await self._tell(self._said[known.peer])
 
     # -- what the mesh tells
 
@@ -76,7 +80,9 @@ class ProvenMesh(Proving):
     def _heard(self, event: ev.Event) -> ev.Event | None:
         match event:
             case ev.PeerTip(peer, tip):
-                known = self.peers.setdefault(peer, Known(peer, 0, 0, inbound=True))  # who dialed whom is all the same
+                known = self.peers.get(peer)
+                if known is None:
+                    known = self.peers[peer] = Known(peer, 0, 0, inbound=not self._chosen(peer))
                 known.height = tip.height
                 self._said[peer] = event
                 return event if known.supply is None else replace(event, ranged=False)
@@ -101,9 +107,12 @@ class ProvenMesh(Proving):
             return self._passed(peer, await self._inner.fetch_after(peer, locator, count), count)
         chain = self.chain
         behind = chain.locator() if chain is not None else []
-        reply = self._passed(peer, await self._inner.fetch_after(peer, [locator.hash, *behind], count), count)
+        found = await self._inner.fetch_after(peer, [locator.hash, *behind], count)
+        reply = self._passed(peer, found, count, ahead=True)
         if isinstance(reply, RemoteFault):
             return reply
+        if reply.limited:
+            return replace(reply, start=Height(locator.height + 1), place=locator)
         if reply.items[PREV_HASH] != locator.hash:  # it is on another branch now, or has no more
             return Items(Height(locator.height + 1), b"", ends=True)
         got = len(reply.items) // HEADER_SIZE
@@ -112,7 +121,10 @@ class ProvenMesh(Proving):
 
     async def fetch_range(self, peer: str, start: Height, count: int) -> Items | RemoteFault:
         """See ``Source``."""
-        return self._passed(peer, await self._inner.fetch_range(peer, start, count), count)
+        reply, chain = await self._inner.fetch_range(peer, start, count), self.chain
+        if chain is not None and start + count <= chain.base:  # what is above pins it: there is no work to be shown
+            return reply
+        return self._passed(peer, reply, count, ahead=True)
 
     async def announce(self, tip: Tip) -> None:
         """See ``Source``."""
@@ -144,14 +156,17 @@ class ProvenMesh(Proving):
         enough = not (minimum and chain.work_known) or chain.chainwork(chain.tip_height) >= chain.minimum_chain_work
         return Enough() if enough and isinstance(found, Unconnected) else found
 
-    def _passed(self, peer: str, reply: Items | RemoteFault, count: int) -> Items | RemoteFault:
+    def _passed(self, peer: str, reply: Items | RemoteFault, count: int, *, ahead: bool = False) -> Items | RemoteFault:
         """A reply that the machine may have; in place of others, that there is nothing. A chain that ends with too
-        little work is nobody's fault, and no news."""
+        little work is nobody's fault, and no news. ``ahead``: it may follow what is fetched but not committed yet. Then
+        its sender has not run out of headers, and is asked again."""
         if isinstance(reply, RemoteFault) or isinstance(found := self.look(reply.items), Enough):
             return reply
+        if ahead and isinstance(found, Unconnected):
+            return Items(reply.start, b"", limited=True)
         known = self.peers.get(peer)
         if isinstance(found, Doubtful) and known is not None and len(reply.items) >= count * HEADER_SIZE:
-            self.prover.wanted(known, found)
+            self.prover.wanted(known, replace(found, headers=found.headers[:FULL]))  # it may wait for hours
         return Items(reply.start, b"", ends=True)
 
     async def _proven(self, known: Known, height: Height) -> None:
