@@ -24,7 +24,7 @@ from p2p.bitcoin.netaddr import Endpoint, Network
 from p2p.bitcoin.payloads import NOWHERE
 from p2p.faults import FaultReason
 
-CASES = 1_000_000 if FUZZ else 500
+CASES = 20_000 if FUZZ else 500
 NOW = 1_700_000_000
 US = Introduction(services=0, user_agent="/spvnode:0.1/", start_height=7)
 FULL = m.Services.NETWORK | m.Services.WITNESS
