@@ -57,4 +57,4 @@ def test_nothing_acknowledged_is_lost(tmp_path: Path) -> None:
                 last = int(lines[-1].split()[0])
                 assert last <= store.last_seq <= last + 1, "at most the commit under way has come on top"
                 acknowledged += len(lines) - 1
-    assert acknowledged > 10 * TRIALS
+    assert acknowledged > TRIALS
