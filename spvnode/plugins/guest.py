@@ -9,8 +9,6 @@ wasmtime keeps one exception of a host function for a whole process: calls must 
 
 from __future__ import annotations
 
-import os
-import stat
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -21,6 +19,7 @@ from wasmtime import FuncType, Linker, MemoryType, Module, Store, Trap, TrapCode
 
 from spvnode.config_plugins import PluginConfig
 from spvnode.errors import InputError
+from spvnode.files import open_regular
 from spvnode.inputs import shown
 from spvnode.logs import get_logger
 from spvnode.plugins.faults import PluginFault, Reason
@@ -43,6 +42,9 @@ if TYPE_CHECKING:
 
 MAX_FILE_BYTES = 4 << 20
 """Of a plugin's file: a second or two to compile. A wrong path may be a video."""
+MAX_FUNCTIONS = 10_000
+"""Of a module, 0.2 ms each to compile however short it is, and 4 MiB have room for a million. A compiler leaves some
+hundred in a program of this kind."""
 MAX_STACK_BYTES = 256 << 10
 """Of WebAssembly's stack, well inside a worker thread's."""
 MAX_TABLES = 4
@@ -51,6 +53,7 @@ MAX_TABLE_ELEMENTS = 10_000
 """Entries in them, 8 bytes each: functions that are called through pointers."""
 MAX_DETAIL = 200
 """Characters kept of what the sandbox says about a fault."""
+_FUNCTION_SECTION = 3
 _SHAPES = {ALLOC: 1, FILTER: 2, CHECK: 2}
 """Exports by how many i32 they take; each gives one."""
 _REASONS = {
@@ -178,27 +181,44 @@ class Guest:
 def _compile(engine: wasmtime.Engine, config: PluginConfig) -> Module:
     raw = _read(config)
     try:
-        return Module(engine, raw if raw.startswith(b"\0asm") else bytes(wasmtime.wat2wasm(raw)))
+        binary = raw if raw.startswith(b"\0asm") else bytes(wasmtime.wat2wasm(raw))
+        if (count := _functions(binary)) > MAX_FUNCTIONS:
+            raise _bad(config, f"has {count} functions, at most {MAX_FUNCTIONS}")
+        return Module(engine, binary)
     except (WasmtimeError, UnicodeDecodeError) as error:
         raise _bad(config, f"is no WebAssembly module: {_told(error)}") from None
 
 
+def _functions(binary: bytes) -> int:
+    """Entries of its function section (WebAssembly core 2.0, 5.5.6). What is damaged is for the compiler to say."""
+    at = len(b"\0asm\1\0\0\0")
+    while at < len(binary):
+        size, inside = _leb128(binary, at + 1)
+        if binary[at] == _FUNCTION_SECTION:
+            return _leb128(binary, inside)[0]
+        at = inside + size
+    return 0
+
+
+def _leb128(binary: bytes, at: int) -> tuple[int, int]:
+    """An unsigned number (ibid., 5.2.2), and the place behind it."""
+    value = 0
+    for place, byte in enumerate(binary[at : at + 5]):
+        value |= (byte & 0x7F) << 7 * place
+        if byte < 0x80:
+            return value, at + place + 1
+    return value, at + 5
+
+
 def _read(config: PluginConfig) -> bytes:
     try:
-        with open(Path(config.file).expanduser(), "rb", opener=_at_once) as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise _bad(config, "is no regular file")
+        with open_regular(Path(config.file).expanduser()) as file:
             raw = file.read(MAX_FILE_BYTES + 1)
     except OSError as error:
         raise _bad(config, str(error.strerror)) from error
     if len(raw) > MAX_FILE_BYTES:
         raise _bad(config, f"longer than {MAX_FILE_BYTES} bytes")
     return raw
-
-
-def _at_once(path: str, flags: int) -> int:
-    """Opens without waiting: the other end of a pipe may never come."""
-    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _check_imports(module: Module, config: PluginConfig) -> Sequence[str]:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from spvnode.plugins.guest import Guest
 
 MAX_FAULTS_IN_A_ROW = 5
-"""At different data: then a plugin is switched off until the configuration is read again, as it would go on so, and each
+"""At different data: then a plugin is switched off until the configuration is read again. It would go on so, and each
 costs a deadline. The same event may come again for any reader who asks for it, and counts once: nobody shall switch a
 plugin off with the one that it fails at."""
 SLICE_SECONDS = 0.05

@@ -8,12 +8,17 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+
+import trio
 
 from spvnode.rpc.auth import Cookie
 from spvnode.rpc.caller import LOCAL, NO_SCOPES, OPERATOR, Caller, Kind
 from spvnode.rpc.tokens import MAX_TOKEN, Keyring, TokenRefused
 
+LOOK_SECONDS = 10.0
+"""Between two looks at the token of a stream that goes on; one takes 50 us."""
 TOKEN_USER = b"__token__:"
 NO_CREDENTIALS = 'wants the content of <datadir>/.cookie as Basic credentials: curl -u "$(cat .cookie)"'
 
@@ -48,6 +53,36 @@ def caller_of(peer: Peer, authorization: bytes | None, cookie: Cookie, keyring: 
         return keyring.caller(_token(authorization))
     except TokenRefused as error:
         raise Unauthorized(f"token: {error}") from None
+
+
+class Ended(trio.ClosedResourceError):
+    """Who reads a stream may not any more; it ends as if it had been closed."""
+
+
+class Standing:
+    """The token that a stream was begun with, looked at again while the stream goes on: when the keys and what is
+    revoked were read anew, and every ``LOOK_SECONDS``, as it has an end."""
+
+    def __init__(
+        self, turn: Callable[[], Awaitable[None]], authorization: bytes, keyring: Callable[[], Keyring]
+    ) -> None:
+        self._turn = turn
+        self._authorization = authorization
+        self._keyring = keyring
+        self._known = keyring()
+        self._until = trio.current_time() + LOOK_SECONDS
+
+    async def turn(self) -> None:
+        """Before each look of the stream. Raises Ended."""
+        await self._turn()
+        keyring, now = self._keyring(), trio.current_time()
+        if keyring is self._known and now < self._until:
+            return
+        try:
+            keyring.caller(_token(self._authorization))
+        except TokenRefused:
+            raise Ended from None
+        self._known, self._until = keyring, now + LOOK_SECONDS
 
 
 def challenge(keyring: Keyring) -> bytes:

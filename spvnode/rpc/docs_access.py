@@ -23,11 +23,13 @@ Clients that only know user and password give it as the password of the user `__
 is made; `spvnode token list` and `revoke` do what they say, at once where the daemon runs. Keys lie in `token.key` in
 the data directory (or `rpc.token_key_file`, or `SPVNODE_TOKEN_KEY`): one a line, the first signs, all verify. Other
 programs may make tokens with them; `exp` and `sub` must be there, `scope` is words in one string, `jti` is what can
-be revoked.
+be revoked. A stream of events ends with the token that it was asked for with.
 
 Beyond loopback (`rpc.bind`) the RPC wants TLS (`rpc.tls_cert`, `rpc.tls_key`) and a token key, and all but `/livez`
 and `/readyz` then wants the scope `read`; `rpc.insecure` is for a proxy in front that has both. `Host` must be this
-machine, there also an address or one of `rpc.hosts`; an `Origin` must be our own.
+machine, there also an address or one of `rpc.hosts`; an `Origin` must be our own, and a
+browser that says by `Sec-Fetch-Site` that another page asks is refused, unless somebody followed a link. A head with
+both `Content-Length` and `Transfer-Encoding`, or with two `Origin` or `Authorization` lines, is answered with 400.
 
 Every call costs units, most of them 1, off the rate of its user (`rpc.rates`); {BURST_SECONDS:g} seconds' worth may
 come at once. In any {WINDOW_SECONDS:g} s one method may take {METHOD_SHARE:.0%} of that rate. A call that comes up to

@@ -49,8 +49,9 @@ class App:
         services: Services = NO_SERVICES,
     ) -> None:
         self._stop = stop
-        self._pipeline = Pipeline(cookie, desk or Desk(), metrics)
-        self._site = Site(node, dispatcher, metrics, services)
+        desk = desk or Desk()
+        self._pipeline = Pipeline(cookie, desk, metrics)
+        self._site = Site(node, dispatcher, metrics, services, desk)
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answers one request. Websockets and lifespan have no business here and are refused by raising."""
@@ -61,11 +62,13 @@ class App:
         response = await self._respond(request)
         headers: Headers = []
         chain.end(request, response, headers)
-        await self._send(request, response, [*headers, *response.headers], send)
+        try:
+            await self._send(request, response, [*headers, *response.headers], send)
+        finally:  # also where the client has left before it heard
+            if response.stop:
+                self._stop()
         if request.id:  # where something raised it stays, for the line that the connection's firewall logs
             forget()
-        if response.stop:
-            self._stop()
 
     async def _respond(self, request: Request) -> Response:
         try:

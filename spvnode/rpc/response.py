@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+import h11
 import trio
 
 JSON = b"application/json"
@@ -45,8 +46,8 @@ def retry_after(seconds: float) -> tuple[bytes, bytes]:
 
 
 async def until_gone(receive: Callable[[], Awaitable[Mapping[str, Any]]], scope: trio.CancelScope) -> None:
-    """Cancels ``scope`` when the client leaves; for after the body."""
-    with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+    """Cancels ``scope`` when the client leaves, or sends what is no body; for where none is awaited any more."""
+    with suppress(trio.BrokenResourceError, trio.ClosedResourceError, h11.RemoteProtocolError):
         while (await receive())["type"] != "http.disconnect":
             pass
     scope.cancel()

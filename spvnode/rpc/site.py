@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Final
 
@@ -10,8 +11,10 @@ import trio
 
 from spvnode.errors import InputError
 from spvnode.metrics import CONTENT_TYPE, Metrics
+from spvnode.rpc.access import Standing
 from spvnode.rpc.beacon_api.app import BeaconApi
 from spvnode.rpc.bodies import Workload
+from spvnode.rpc.caller import Kind
 from spvnode.rpc.dispatch import Dispatcher
 from spvnode.rpc.documents import OPENAPI_PATH, OPENRPC_PATH, document
 from spvnode.rpc.events.feed import KINDS
@@ -26,6 +29,7 @@ from spvnode.rpc.response import EVENTS, JSON, Response, retry_after, until_gone
 from spvnode.rpc.rest import CoreRest
 from spvnode.rpc.route import PLAIN, STRING, About, Query, Schema, about
 from spvnode.rpc.services import Patience, Services
+from spvnode.rpc.settings import Desk
 from spvnode.rpc.upload import Uploads
 from spvnode.view import NodeView
 
@@ -49,8 +53,11 @@ _LAST_EVENT: Final = (Query("Last-Event-ID", _CURSOR, text="As `cursor`, which i
 class Site:
     """One daemon's."""
 
-    def __init__(self, node: NodeView, dispatcher: Dispatcher, metrics: Metrics, services: Services) -> None:
+    def __init__(
+        self, node: NodeView, dispatcher: Dispatcher, metrics: Metrics, services: Services, desk: Desk
+    ) -> None:
         self._node = node
+        self._desk = desk
         self._dispatcher = dispatcher
         self._metrics = metrics
         self._services = services
@@ -120,7 +127,9 @@ class Site:
         """Server-sent events without end, from the durable logs. The id of each is a cursor: who comes back with the
         last one misses nothing."""
         found = self._wish(request)
-        return found if isinstance(found, Response) else answer_events(found[0], request.caller, found[1], request.turn)
+        if isinstance(found, Response):
+            return found
+        return answer_events(found[0], request.caller, found[1], self._turn(request))
 
     @about(
         About(
@@ -142,7 +151,13 @@ class Site:
             return Response(426, b"a WebSocket is spoken here\n", headers=needed)
         hub, wish = found
         hub.require_room(request.caller)
-        return Response(101, upgrade=Socket(hub, request.caller, wish, request.turn))
+        return Response(101, upgrade=Socket(hub, request.caller, wish, self._turn(request)))
+
+    def _turn(self, request: Request) -> Callable[[], Awaitable[None]]:
+        """The turns of a stream, which ends with the token that it was asked for with."""
+        if request.caller.kind is not Kind.TOKEN:
+            return request.turn
+        return Standing(request.turn, request.headers[b"authorization"], lambda: self._desk.now.keyring).turn
 
     def _wish(self, request: Request) -> tuple[Hub, Wish] | Response:
         hub = self._services.hub

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from spvnode.errors import InputError, SpvnodeError
+from spvnode.files import open_regular
 from spvnode.inputs import shown
 from spvnode.rpc.caller import Caller, Kind, Scope
 
@@ -142,7 +143,7 @@ def parse_key(text: str, field: str) -> bytes:
 def _read(path: Path, field: str, limit: int, *, private: bool) -> str | None:
     """A small file's text; None where there is none. With ``private`` nobody else may be able to read it."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             mode = os.fstat(file.fileno()).st_mode
             raw = file.read(limit + 1)
     except FileNotFoundError:

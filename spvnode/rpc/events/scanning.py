@@ -6,9 +6,11 @@ restart tells a thing twice or not at all. What was told is read off the notices
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from heapq import merge
 from itertools import islice
+from operator import itemgetter
 from typing import Any
 
 from msgspec.structs import replace
@@ -55,9 +57,10 @@ def unsettled(watch: Watch, chain: ChainView) -> bool:
 
 def _first_wanted(watch: Watch, chain: ChainView) -> int:
     """Height below which the watch has nothing to look at: no headers, or none but old ones, as in the first sync."""
-    if not watch.searching or not watch.next_height < chain.tip_height - SKIP_FROM:
+    if not watch.searching:
         return 0
-    return max(chain.base, median_at(chain, watch.made - NEWS_SLACK) if watch.news else 0)
+    far = watch.news and watch.next_height < chain.tip_height - SKIP_FROM
+    return max(chain.base, median_at(chain, watch.made - NEWS_SLACK) if far else 0)
 
 
 def _left_behind(watch: Watch, chain: ChainView) -> bool:
@@ -139,14 +142,15 @@ def advance(state: State, sight: Sight, seen: Sequence[Seen], ids: frozenset[int
     chain = sight.chain
     if chain is None:
         return
+    findings = _findings(state, seen)
     for watch_id in sorted(ids & state.watches.keys()):
-        for one in seen:
+        for one, found in zip(seen, findings, strict=True):
             watch = state.watches[watch_id]
             if chain.height_of(one.hash) is None or not _follows(watch, one):
                 continue
-            if watch.kind == "script":
-                _tell_payments(state, watch, one, chain, now)
-            state.watches[watch_id] = _moved(watch, one)
+            if found is not None and watch.kind == "script":
+                _tell_payments(state, watch, found, chain, now)
+            state.watches[watch_id] = _moved(watch, one, found)
     look(state, sight, now)  # a transaction may have as many confirmations as it shall have
 
 
@@ -155,43 +159,76 @@ def _follows(watch: Watch, seen: Seen) -> bool:
     return watch.searching and watch.next_height == seen.height and linked
 
 
-def _moved(watch: Watch, seen: Seen) -> Watch:
+@dataclass(frozen=True, slots=True)
+class _Findings:
+    """What a block holds for any watch, taken together once for all of them: a hundred may look for the same scripts,
+    and a block may pay these thousands of times."""
+
+    seen: Seen
+    by_script: Mapping[str, Sequence[tuple[int, Payment]]]
+    """By script in hex, in the order of the block, each with its place there."""
+    told: Collection[int]
+    """Watches that were told of this block before: their search began again far below."""
+
+    def count(self, scripts: Iterable[str]) -> int:
+        """Of these scripts."""
+        return sum(len(self.by_script.get(script, ())) for script in scripts)
+
+    def first(self, scripts: Iterable[str]) -> Iterator[Payment]:
+        """Of these scripts, in the order of the block."""
+        rows = [self.by_script[script] for script in scripts if script in self.by_script]
+        return (payment for _, payment in merge(*rows, key=itemgetter(0)))
+
+    def last(self, scripts: Iterable[str]) -> Iterator[Payment]:
+        """The other way round."""
+        rows = [reversed(self.by_script[script]) for script in scripts if script in self.by_script]
+        return (payment for _, payment in merge(*rows, key=itemgetter(0), reverse=True))
+
+
+def _findings(state: State, seen: Sequence[Seen]) -> list[_Findings | None]:
+    """None for a block that was not read."""
+    told: dict[str, set[int]] = {hash_hex(one.hash): set() for one in seen}
+    for notice in state.notices:
+        told.get(notice.data.get("hash", ""), set()).add(notice.data.get("watch", 0))
+    return [None if one.reading is None else _group(one, one.reading, told[hash_hex(one.hash)]) for one in seen]
+
+
+def _group(seen: Seen, reading: Reading, told: Collection[int]) -> _Findings:
+    by_script: dict[str, list[tuple[int, Payment]]] = {}
+    for place in enumerate((*reading.payments, *possible(reading, seen.present or ()))):
+        by_script.setdefault(place[1].script.hex(), []).append(place)
+    return _Findings(seen, by_script, told)
+
+
+def _moved(watch: Watch, seen: Seen, findings: _Findings | None) -> Watch:
     at = hash_hex(seen.hash)
     found = seen.reading is not None and bool(watch.txid) and hash_from_hex(watch.txid) in seen.reading.txids
-    return replace(
-        watch, next_height=seen.height + 1, at=at, hash=at if found else "", coins=_coins(watch, seen.reading)
-    )
+    coins = watch.coins if findings is None or watch.kind != "script" else _coins(watch, findings)
+    return replace(watch, next_height=seen.height + 1, at=at, hash=at if found else "", coins=coins)
 
 
-def _coins(watch: Watch, reading: Reading | None) -> dict[str, int]:
+def _coins(watch: Watch, findings: _Findings) -> dict[str, int]:
     """With those outputs that pay a script which will not show when they are spent; the oldest go."""
-    if reading is None or watch.kind != "script":
-        return watch.coins
-    places = {script: at for at, script in enumerate(watch.scripts)}
+    places = {script: at for at, script in enumerate(watch.scripts) if not shows_when_spent(bytes.fromhex(script))}
+    paid = ((one, one.txid) for one in findings.last(places) if one.txid is not None and one.value is not None)
     coins = dict(watch.coins)
-    for payment in reading.payments:
-        at = places.get(payment.script.hex())
-        if at is None or payment.txid is None or payment.value is None or shows_when_spent(payment.script):
-            continue
-        coins.update({f"{hash_hex(payment.txid)}:{index}": at for index in payment.places[-MAX_COINS:]})
+    for payment, txid in reversed(list(islice(paid, MAX_COINS))):
+        at = places[payment.script.hex()]
+        coins.update({f"{hash_hex(txid)}:{index}": at for index in payment.places[-MAX_COINS:]})
     return dict(islice(coins.items(), max(0, len(coins) - MAX_COINS), None))
 
 
-def _tell_payments(state: State, watch: Watch, seen: Seen, chain: ChainView, now: float) -> None:
-    if seen.reading is None:
-        return
-    scripts = {bytes.fromhex(script) for script in watch.scripts}
-    doubtful = possible(seen.reading, seen.present or ())
-    found = [_shown(one, seen) for one in (*seen.reading.payments, *doubtful) if one.script in scripts]
-    if not found:
-        return
-    told = standing(state, watch.id)  # only where a search began again far below
-    found = [data for data in found if _key(data) not in told]
-    most = _most(state, watch.owner)
-    if len(found) > most:
-        found[most - 1 :] = [{**found[most - 1], "more": len(found) - most}]
-    for data in found:
-        told_now = {"watch": watch.id, "condition": "script", **data,
+def _tell_payments(state: State, watch: Watch, findings: _Findings, chain: ChainView, now: float) -> None:
+    seen = findings.seen
+    found, count = findings.first(watch.scripts), findings.count(watch.scripts)
+    if count and watch.id in findings.told:
+        told = standing(state, watch.id)
+        new = [one for one in found if _key(_shown(one, seen)) not in told]
+        found, count = iter(new), len(new)
+    most = _most(state, watch.owner) if count else 0
+    for at, payment in enumerate(islice(found, most), 1):
+        more = {"more": count - most} if at == most < count else {}
+        told_now = {"watch": watch.id, "condition": "script", **_shown(payment, seen), **more,
                     "confirmations": chain.tip_height - seen.height + 1}  # fmt: skip
         state.tell("watch", watch.network, now, told_now, watch.owner)
 

@@ -27,6 +27,7 @@ import trio
 
 from spvnode.config_rpc import WebhookConfig
 from spvnode.errors import InputError, StoreError
+from spvnode.files import open_regular
 from spvnode.logs import get_logger
 from spvnode.rpc.caller import LOCAL
 from spvnode.rpc.events.cursor import parse_cursor
@@ -175,7 +176,7 @@ def read_secret(path: Path) -> bytes:
     """Of a file that nobody else can read: all of it, without the space around. Raises InputError."""
     field = "rpc.webhook.secret_file"
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             mode = os.fstat(file.fileno()).st_mode
             found = file.read(MAX_SECRET_BYTES + 1).strip()
     except OSError as error:

@@ -90,6 +90,7 @@ async def get_header_proofs(context: Context, params: GetHeaderProofs) -> dict[s
     chain = context.chain(params.network)
     heights = sorted({find_active(chain, block, "blocks") for block in params.blocks})
     cp_height = find_cp_height(chain, params.cp_height, heights[-1])
+    root = chain.root(cp_height)
     found: dict[str, Any]
     if params.format == "columns":
         parts = [heights[at : at + MAX_COLUMN_HEADERS] for at in range(0, len(heights), MAX_COLUMN_HEADERS)]
@@ -99,7 +100,7 @@ async def get_header_proofs(context: Context, params: GetHeaderProofs) -> dict[s
         found = {"bundle": to_json(proof)} if params.format == "json" else {"hex": encode(proof).hex()}
     return {
         "cp_height": cp_height,
-        "root": hash_hex(chain.root(cp_height)),
+        "root": hash_hex(root),
         "count": len(heights),
         **found,
         **standing(context, chain.network),

@@ -19,7 +19,7 @@ from wasmtime import Engine
 from spvnode.config_plugins import MAX_FUEL
 from spvnode.errors import InputError
 from spvnode.plugins.faults import PluginFault, Reason
-from spvnode.plugins.guest import MAX_FILE_BYTES, MAX_TABLE_ELEMENTS, Guest, make_engine
+from spvnode.plugins.guest import MAX_FILE_BYTES, MAX_FUNCTIONS, MAX_TABLE_ELEMENTS, Guest, make_engine
 from spvnode.plugins.host import LOG_BURST, MAX_HOST_CALLS, MAX_LOG_BYTES, TICK_SECONDS, Window
 
 LOG = '(import "spvnode" "log" (func $log (param i32 i32)))'
@@ -192,6 +192,12 @@ def test_files_that_are_not_there_or_too_long(tmp_path: Path) -> None:
     os.mkfifo(one.file)  # which nobody will ever write to
     with pytest.raises(InputError, match="is no regular file"):
         Guest(make_engine(), one, lambda: 0.0)
+
+
+def test_a_module_of_countless_functions_is_not_compiled(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=f"has {MAX_FUNCTIONS + 1} functions, at most {MAX_FUNCTIONS}"):
+        guest(tmp_path, filtering(KEEP, *["(func)"] * (MAX_FUNCTIONS - 1)))  # beside its own two
+    assert ask(guest(tmp_path, filtering(KEEP, *["(func)"] * 200))) == 1
 
 
 def test_headers_want_an_export(tmp_path: Path) -> None:

@@ -17,11 +17,13 @@ import trio
 from certificates import self_signed
 from rpc_live import Live, live, parse
 from small_node import SmallNode, mainnet
+from trio.testing import MockClock
 
 from spvnode.config_rpc import RatesConfig, RpcConfig
 from spvnode.errors import InputError
 from spvnode.inputs import Endpoint
 from spvnode.metrics import Metrics
+from spvnode.rpc.access import LOOK_SECONDS, Ended, Standing
 from spvnode.rpc.caller import Scope
 from spvnode.rpc.guard import refusal, same_origin
 from spvnode.rpc.server import serve_rpc, tls_context
@@ -34,6 +36,27 @@ KEY = bytes(range(32))
 def token(*scopes: Scope, subject: str = "alice", seconds: int = 600) -> str:
     now = int(time.time())
     return mint(KEY, subject, scopes, issued=now, expires=now + seconds)[0]
+
+
+def test_a_token_that_ends_ends_what_goes_on_with_it() -> None:
+    ring = Keyring((KEY,))
+    lasting, over = (f"Bearer {token(seconds=seconds)}".encode() for seconds in (600, -1))
+    rounds: list[float] = []
+
+    async def turn() -> None:
+        rounds.append(trio.current_time())
+
+    async def main() -> None:
+        standings = [Standing(turn, authorization, lambda: ring) for authorization in (lasting, over)]
+        for one in standings:
+            await one.turn()  # it was looked at when the stream began
+        await trio.sleep(LOOK_SECONDS)
+        await standings[0].turn()
+        with pytest.raises(Ended):
+            await standings[1].turn()
+
+    trio.run(main, clock=MockClock(autojump_threshold=0))
+    assert len(rounds) == 4
 
 
 def desk(**changes: Any) -> Desk:

@@ -17,6 +17,7 @@ from ws_client import websocket
 from wsproto.events import CloseConnection, Ping, TextMessage
 
 from spvnode.errors import InputError
+from spvnode.rpc import connection
 from spvnode.rpc import server as room
 from spvnode.rpc.caller import LOCAL, Caller, Kind, Scope
 from spvnode.rpc.events.cursor import parse_cursor, show_cursor
@@ -53,6 +54,12 @@ class Reader:
             self.cursor = fields.get("id", self.cursor)
             if "data" in fields:
                 return fields["event"], json.loads(fields["data"])
+
+    async def rest(self) -> bytes:
+        """Whatever comes until the reply ends."""
+        while not self._raw.endswith(b"0\r\n\r\n"):
+            self._raw += await self._stream.receive_some()
+        return self._raw
 
     async def began(self) -> None:
         """Returns once the stream has told where it begins."""
@@ -293,6 +300,61 @@ def test_events_are_open_but_not_to_a_token_that_does_not_count(tmp_path: Path) 
             pass
 
     run(tmp_path, EventNode(), body, desk)
+
+
+def test_a_stream_ends_when_its_token_is_revoked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    desk, node = Desk(Settings(keyring=Keyring((KEY,)))), EventNode()
+    auth = "Bearer " + mint(KEY, "a", [Scope.READ], issued=1, expires=2**33)[0]
+    logged: list[str] = []
+    for log in (room.log, connection.log):
+        monkeypatch.setattr(log, "exception", lambda event, **_: logged.append(event), raising=False)
+
+    async def body(server: Live) -> None:
+        lines = "\r\n".join(
+            ["GET /ws?kinds=extend HTTP/1.1", "Host: localhost", *HANDSHAKE, f"Authorization: {auth}", "", ""]
+        )
+        query = "?kinds=extend"
+        async with (
+            reading(server, query, auth=auth) as reader,
+            await server.tcp() as socket,
+            reading(server, query) as other,
+        ):
+            await socket.send_all(lines.encode())
+            while b'"id"' not in await socket.receive_some():
+                pass
+            node.happen()
+            assert (await reader.event())[0] == (await other.event())[0] == "extend"
+            desk.now = Settings(keyring=Keyring((KEY,), frozenset({"sub:a"})))
+            node.happen()
+            assert (await reader.rest()).strip() == b"0"  # the chunk that ends the reply
+            assert b'"seq":2' not in b"".join([part async for part in socket])
+            assert (await other.event())[1]["seq"] == 2
+
+    run(tmp_path, node, body, desk)
+    assert not logged
+
+
+@pytest.mark.parametrize("framing", [b"Content-Length: 3", b"Transfer-Encoding: chunked"])
+@pytest.mark.parametrize("left", [b"", b"no chunk\r\n"])
+def test_a_body_that_breaks_off_ends_a_stream_and_is_no_fault_of_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, framing: bytes, left: bytes
+) -> None:
+    logged: list[str] = []
+    for log in (room.log, connection.log):
+        monkeypatch.setattr(log, "exception", lambda event, **_: logged.append(event), raising=False)
+
+    async def body(server: Live) -> None:
+        async with await server.tcp() as stream:
+            await stream.send_all(b"GET /events HTTP/1.1\r\nHost: localhost\r\n" + framing + b"\r\n\r\n")
+            while b"id: " not in await stream.receive_some():
+                pass
+            await stream.send_all(left)
+            await stream.send_eof()
+            while await stream.receive_some():
+                pass
+
+    run(tmp_path, EventNode(), body)
+    assert not logged
 
 
 def test_waiting_calls(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import json
 import stat
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -15,9 +16,14 @@ from small_node import SmallNode
 from spvnode.errors import InputError, StoreLocked
 from spvnode.inputs import Endpoint
 from spvnode.metrics import Metrics
+from spvnode.rpc.access import Peer
+from spvnode.rpc.auth import Cookie
+from spvnode.rpc.dispatch import Dispatcher
 from spvnode.rpc.guard import host_is_local
+from spvnode.rpc.http import App
 from spvnode.rpc.limits import MAX_BODY_BYTES, MAX_CONNECTIONS, MAX_HEADER_BYTES
 from spvnode.rpc.server import open_unix, serve_rpc
+from spvnode.rpc.table import METHODS
 
 COUNT = b'{"jsonrpc":"2.0","id":1,"method":"getblockcount"}'
 
@@ -278,6 +284,25 @@ def test_stop_is_answered_first(tmp_path: Path) -> None:
         await server.stopped.wait()
 
     with_server(tmp_path, body)
+
+
+def test_stop_counts_also_where_nobody_waits_for_the_answer(tmp_path: Path) -> None:
+    node, metrics, stops = SmallNode("regtest"), Metrics(), list[bool]()
+    app = App(node, Dispatcher(node, METHODS, metrics), Cookie.create(tmp_path), metrics, lambda: stops.append(True))
+    scope = {
+        "type": "http", "method": "POST", "path": "/", "query_string": b"", "headers": [(b"host", b"localhost")],
+        "state": {"peer": Peer("unix", vouched=True)},
+    }  # fmt: skip
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b'{"method": "stop"}', "more_body": False}
+
+    async def send(message: Any) -> None:
+        raise trio.BrokenResourceError
+
+    with pytest.raises(trio.BrokenResourceError):
+        trio.run(app, scope, receive, send)
+    assert stops == [True]
 
 
 def test_another_daemon_in_the_same_place_is_not_displaced(tmp_path: Path) -> None:

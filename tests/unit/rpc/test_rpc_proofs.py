@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -22,7 +23,7 @@ from spvnode.proofs import verify_any
 from spvnode.rpc.dispatch import Dispatcher
 from spvnode.rpc.methods.grounds import MAX_SHOWN_REORGS
 from spvnode.rpc.table import METHODS
-from spvnode.types import hash_hex
+from spvnode.types import Height, hash_hex
 from tests.support.second_bytes import columns
 from tests.support.second_verifier import check
 
@@ -98,6 +99,25 @@ def test_thousands_of_headers_in_one_call() -> None:
     assert (verdict.rests_on, verdict.fields["count"]) == ("trusted root", MAX_HEADERS)
     judged = ask(long(), "verifyheaderproof", reply["bundle"])
     assert (judged["valid"], judged["root_matches"], judged["in_active_chain"]) == (True, True, True)
+
+
+def test_the_root_is_that_of_the_columns_though_the_chain_is_another_by_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    node = SmallNode("regtest")
+    genesis, time = NETWORKS["regtest"].genesis_hash, 1_700_000_000
+    node.add("regtest", mine_run(genesis, time, 9, seed=1))
+    chain = node.real["regtest"]
+    before, proof = chain.root(Height(9)), chain.columns_proof
+
+    def reorganized(heights: Sequence[Height], cp_height: Height) -> bytes:
+        made = proof(heights, cp_height)
+        node.add("regtest", mine_run(genesis, time, 10, seed=2))
+        return made
+
+    monkeypatch.setattr(chain, "columns_proof", reorganized)
+    reply = ask(node, "getheaderproofs", blocks=[3, 4], cp_height=9, format="columns")
+    assert chain.tip_height == 10
+    assert reply["root"] == hash_hex(before)
+    assert verify_any(reply["columns"][0], 0.0, trusted_root=reply["root"]).ok
 
 
 def test_columns_come_in_pieces_that_the_kernel_takes() -> None:

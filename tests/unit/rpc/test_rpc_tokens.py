@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -147,6 +148,12 @@ def test_keys_that_could_be_guessed_or_read_are_refused(tmp_path: Path, keys: st
     with pytest.raises(InputError, match=why) as found:
         load_keyring(place(tmp_path, keys, mode), tmp_path / "none", {}, named=True)
     assert KEY.hex()[:20] not in str(found.value)
+
+
+def test_a_pipe_as_key_file_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe", 0o600)
+    with pytest.raises(InputError, match="is no regular file"):
+        load_keyring(tmp_path / "pipe", tmp_path / "revoked", {}, named=True)
 
 
 def test_a_named_key_file_must_be_there(tmp_path: Path) -> None:
