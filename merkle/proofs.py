@@ -329,9 +329,11 @@ def make_columns_proof(
     genesis: bytes,
     start: tuple[int, bytes],
 ) -> ColumnsProof:
-    """Up to ``MAX_COLUMN_HEADERS`` heights with a branch each, in the order given. Raises ``ProofError`` as
+    """Up to ``MAX_COLUMN_HEADERS`` different heights with a branch each, in the order given. Raises ``ProofError`` as
     ``make_bundle`` does."""
     _check_count(len(heights), MAX_COLUMN_HEADERS)
+    if len(set(heights)) < len(heights):
+        raise ProofError("heights", "name one header twice")
     if min(heights) < start[0]:
         raise ProofError("height", "is below the start", start[0])
     return ColumnsProof(

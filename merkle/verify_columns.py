@@ -114,6 +114,8 @@ def _indices(heights: memoryview, found: Columns) -> bytes:
     named = [height for (height,) in _NUMBER.iter_unpack(heights)]
     if min(named) < (found.start_height or first) or max(named) > found.cp_height:
         raise ProofError("heights", "are not all in the tree", found.cp_height)
+    if len(set(named)) < len(named):  # ``count`` says how many headers were shown
+        raise ProofError("heights", "name one header twice")
     return bytes(heights) if first == 0 else struct.pack(f"<{len(named)}I", *(height - first for height in named))
 
 

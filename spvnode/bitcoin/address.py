@@ -28,6 +28,8 @@ def script_of(text: str, form: AddressForm) -> bytes:
     """The output script that pays the address. AddressError."""
     if len(text) > MAX_ADDRESS:
         raise AddressError(f"longer than {MAX_ADDRESS} characters")
+    if not text.isascii():  # the sign of the unit kelvin is a k in lower case
+        raise AddressError("neither bech32 of this network nor base58")
     if text.lower().startswith(form.prefix + "1"):
         return _witness_script(text, form.prefix)
     return _legacy_script(_base58check(text), form)

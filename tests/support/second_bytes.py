@@ -104,6 +104,7 @@ def columns(data: bytes) -> list[tuple[int, bytes]]:
     start = (reader.number(), reader.take(32)) if version == 8 else None
     tip, tip_header, root, count = reader.number(), reader.take(80), reader.take(32), reader.number()
     heights = [reader.number() for _ in range(count)]
+    need(len(set(heights)) == count, "a height twice")
     headers = [reader.take(80) for _ in range(count)]
     depth = (tip - first).bit_length()
     rows = [] if start is None else [(start[0], start[1], reader.take(32 * depth))]

@@ -57,6 +57,7 @@ def test_legacy_addresses(network: str, address: str, script: str) -> None:
         ("mipcBbFg9gMiCh81Kj8tqqdgoZub1ZJRfn", "version 111"),
         ("bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080", "neither bech32"),
         ("1" * (MAX_ADDRESS + 1), "longer than 90"),
+        ("BC1QW508D6QEJXTDG4Y5R3ZARVARY0C5XW7\u212aV8F3T4", "neither bech32"),
     ],
 )
 def test_the_problem_is_named(address: str, problem: str) -> None:

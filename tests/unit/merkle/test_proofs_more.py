@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -119,6 +120,17 @@ def test_columns_of_a_chain_that_begins_at_a_checkpoint(base: int, with_peaks: b
     data = column(maker, [base, base + 20, base + 33], base + 33)
     assert verify_columns.verify(data).range_start == (0 if with_peaks else base)
     assert columns(data)[1] == (base + 20, maker.hash(base + 20))
+
+
+def test_columns_do_not_count_a_header_twice() -> None:
+    with pytest.raises(ProofError, match="name one header twice"):
+        columns_proof(mainnet(), [3, 3], 8)
+    one = columns_proof(mainnet(), [3], 8)
+    twice = replace(one, heights=2 * one.heights, headers=2 * one.headers, branches=2 * one.branches)
+    with pytest.raises(ProofError, match="name one header twice"):
+        verify_columns.verify(twice.encode())
+    with pytest.raises(Refuted, match="a height twice"):
+        columns(twice.encode())
 
 
 def test_columns_refuse_a_root_of_another_size() -> None:

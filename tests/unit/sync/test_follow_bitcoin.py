@@ -12,6 +12,7 @@ from mine import mine, mine_run, regtest_chain
 from world import NOW, Peer, open_chain
 
 from p2p.faults import RemoteFault
+from p2p.mesh.peer import PeerInfo
 from spvnode.bitcoin.header import Header
 from spvnode.bitcoin.params import REGTEST
 from spvnode.bitcoin.stored import StoredChain
@@ -24,7 +25,7 @@ from spvnode.supervise import supervise
 from spvnode.sync import events as ev
 from spvnode.sync.effects import FetchAfter, FetchRange
 from spvnode.sync.source import Items
-from spvnode.types import Hash32, Height
+from spvnode.types import Hash32, Height, Work
 
 HEADERS = regtest_chain(300)
 PATIENCE = 20.0
@@ -252,3 +253,26 @@ def test_which_gossiped_tips_are_passed_on(tmp_path: Path) -> None:
         assert one.judge_tip(299, news) is None
 
     run_followed(one, main)
+
+
+def info(name: str, *, inbound: bool, static: bool = False) -> PeerInfo:
+    return PeerInfo(
+        name, "/ip4/127.0.0.1/tcp/1", inbound=inbound, static=static, since=0.0, tips={}, score=0.0, agent="",
+        bytes_received=0, bytes_sent=0, headers_received=0, headers_served=0, last_useful=None,
+    )  # fmt: skip
+
+
+def test_peers_of_the_mesh_that_we_chose_do_not_count_as_strangers(tmp_path: Path) -> None:
+    peers = [info("dialed", inbound=False), info("stranger", inbound=True), info("named", inbound=True, static=True)]
+    one = BitcoinFollower(
+        REGTEST, tmp_path, None, Mesh(), sync=SyncConfig(), write_buffer=1 << 20, pool=trio.CapacityLimiter(4),
+        clock=lambda: NOW, mesh_peers=lambda: peers,
+    )  # fmt: skip
+
+    async def main() -> None:
+        for peer in peers:
+            await one.mesh.post(ev.PeerTip(peer.id, Tip(Height(1), Hash32(bytes(32)), Work(0)), Height(0)))
+
+    trio.run(main)
+    strangers = {name: known.inbound for name, known in one.mesh.peers.items()}
+    assert strangers == {"dialed": False, "stranger": True, "named": False}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from spvnode.bitcoin.payments import Direction, Ground, Payment, Reading
 from spvnode.bitcoin.start import Checkpoint
 from spvnode.follow.bitcoin_wire import BitcoinWire
 from spvnode.rpc.events.journal import MAX_COINS, MAX_OWNER_NOTICES, MAX_SCANS, MAX_USER_SCANS, Journal, State, Watch
-from spvnode.rpc.events.scanning import MAX_PLACES, NEWS_SLACK, REWIND, Seen, advance, settle, unsettled
+from spvnode.rpc.events.scanning import MAX_PLACES, MAX_TOLD, NEWS_SLACK, REWIND, Seen, advance, settle, unsettled
 from spvnode.rpc.events.watching import Sight
 from spvnode.rpc.methods.watch_blocks import LOOK_BACK, MAX_SCRIPTS, TOKEN_LOOK_BACK
 from spvnode.sync.events import Event
@@ -180,13 +181,14 @@ def test_old_blocks_that_a_sync_brings_are_no_news(news: bool, first: int, expec
     assert not unsettled(state.watches[1], chain)
 
 
-def test_a_chain_that_begins_above_what_was_looked_at() -> None:
+@pytest.mark.parametrize("tip", [300, 103])
+def test_a_chain_that_begins_above_what_was_looked_at(tip: int) -> None:
     header = DEEP[80 * 99 : 80 * 100]
     start = Checkpoint(Height(100), header_hash(header), header, Work(0))
     node = SmallNode("regtest", checkpoints={"regtest": start})
-    node.add("regtest", DEEP[80 * 100 : 80 * 300])
+    node.add("regtest", DEEP[80 * 100 : 80 * tip])
     later = node.real["regtest"]
-    state = State(watches={1: watch(1, 50), 2: watch(2, 50, at="77" * 32)})
+    state = State(watches={1: watch(1, 99), 2: watch(2, 50, at="77" * 32)})
     settle(state, "regtest", later, 1.0)
     assert [one.next_height for one in state.watches.values()] == [100, 101]
     assert not any(unsettled(one, later) for one in state.watches.values())
@@ -241,6 +243,43 @@ def test_one_token_cannot_push_all_notices_out() -> None:
         advance(state, Sight("regtest", (), chain, None), [seen], frozenset({1}), 1.0)
         assert len(state.notices) == kept + told
         assert state.notices[-1].data.get("more") == (None if told == 9 else 8)
+
+
+class Counted(tuple[Payment, ...]):
+    rounds = 0
+
+    def __iter__(self) -> Iterator[Payment]:
+        Counted.rounds += 1
+        return super().__iter__()
+
+
+def test_a_block_is_gone_through_once_for_all_watches() -> None:
+    """A hundred may look for the same scripts, and a block may pay these thousands of times."""
+    node = EventNode()
+    node.commit(DEEP[: 80 * 2])
+    chain = node.real["regtest"]
+    hashes = [chain.block_hash(Height(height)) for height in range(2)]
+    scripts = (bytes.fromhex(SCRIPT), TAPROOT)
+    many = Counted(
+        Payment(scripts[at % 2], Direction.RECEIVED, Ground.OUTPUT, Hash32(at.to_bytes(32, "big")), (0,), 1)
+        for at in range(2 * MAX_TOLD)
+    )
+    seen = Seen(Height(1), hashes[1], hashes[0], frozenset(), Reading(many, frozenset(), hidden=False))
+    state = State()
+    for number in range(1, 6):
+        state.watches[number] = watch(number, 1, at=hash_hex(hashes[0]))
+        state.watches[number + 5] = Watch(
+            number + 5, "regtest", "script", "", scripts=(TAPROOT.hex(), SCRIPT), next_height=1, at=hash_hex(hashes[0])
+        )
+    advance(state, Sight("regtest", (), chain, None), [seen], frozenset(state.watches), 1.0)
+    assert Counted.rounds == 1
+    both = [notice.data for notice in state.notices if notice.data["watch"] == 10]
+    assert [one["txid"] for one in both] == [f"{at:02x}" + "00" * 31 for at in range(MAX_TOLD)]
+    assert [one.get("more") for one in both[-2:]] == [None, MAX_TOLD]
+    assert [one.get("more") for one in [notice.data for notice in state.notices if notice.data["watch"] == 1]] == (
+        [None] * MAX_TOLD
+    )
+    assert list(state.watches[10].coins)[-1] == f"{2 * MAX_TOLD - 1:02x}" + "00" * 31 + ":0"
 
 
 def test_outputs_kept_in_mind_are_bounded() -> None:
