@@ -92,6 +92,11 @@ class Decoder:
         """Bytes held between two calls."""
         return len(self._buffer)
 
+    @property
+    def midway(self) -> bool:
+        """Has a frame begun that is not whole? Of one that is thrown away nothing is held."""
+        return bool(self._buffer) or self._command is not None
+
     def feed(self, data: bytes) -> list[Fed]:
         """What ``data`` completes, in order. A fault is the last: nothing is read after it."""
         out: list[Fed] = []

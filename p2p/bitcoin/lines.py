@@ -137,9 +137,10 @@ class Lines:
     async def accept(self, stream: Stream, host: str, port: int) -> None:
         """Somebody has dialed us from there. Returns when the connection has ended."""
         target = _from(host, port)
-        crowded = self._inbound() >= MAX_INBOUND
+        admitted = self._admits(target)
+        crowded = admitted and self._inbound() >= MAX_INBOUND
         leaves = self._least_deserving() if crowded else None
-        if not self._admits(target) or (crowded and leaves is None):
+        if not admitted or (crowded and leaves is None):
             await trio.aclose_forcefully(stream)
             return
         shaking = self._shaking[target.peer] = _Shaking(target, trio.current_time())

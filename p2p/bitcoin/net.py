@@ -217,11 +217,7 @@ class BitcoinNet:
         known = self._roster.peers.get(peer)
         if known is None or known.session is None or known.leaving:
             return gone(peer, self.params.name, "not connected")
-        known.awaits_large(+large)
-        try:
-            return await known.session.ask(message, take)
-        finally:
-            known.awaits_large(-large)
+        return await known.session.ask(message, take, large=large)
 
     # What the node tells.
 

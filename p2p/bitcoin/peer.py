@@ -140,8 +140,6 @@ class Peer:
     """trio time when it last told us of a block that was new to us."""
     headers_received: int = 0
     headers_served: int = 0
-    large_asked: int = 0
-    """Questions under way whose answer may be a block."""
     shown: Shown = field(default_factory=Shown)
     lag: Lag = field(default_factory=Lag)
     relay: deque[Address] = field(default_factory=lambda: deque(maxlen=MAX_RELAYED))
@@ -157,12 +155,6 @@ class Peer:
     def kind(self) -> Kind:
         """What it is for."""
         return self.line.kind if self.line is not None else Kind.INBOUND
-
-    def awaits_large(self, more: int) -> None:
-        """So many more such questions, or fewer: what comes while there is none is thrown away."""
-        self.large_asked += more
-        if self.session is not None:
-            self.session.link.transport.large = self.large_asked > 0
 
     def leave(self, network: str) -> None:
         """It is of another network: there is nothing else that we could have in common."""

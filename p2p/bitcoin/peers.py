@@ -32,7 +32,8 @@ OUTBOUND: Final = 8
 """Connections to addresses of the book (Core's MAX_OUTBOUND_FULL_RELAY_CONNECTIONS)."""
 FILTER_PEERS: Final = 2
 """Peers of our choice that serve compact filters are looked for until there are so many: fewer cannot be compared, and
-of eight drawn blindly there may be none. What an address is said to serve may be a lie: it wins these two places."""
+of eight drawn blindly there may be none. What an address is said to serve may be a lie: so no more than these are
+chosen for it at a time, those included that turn out to serve none, and whoever tells lies wins these two places."""
 MAX_DIALS: Final = 3
 """Dials under way: a book of dead addresses costs ten seconds each."""
 PAUSE_S: Final = 0.5
@@ -91,6 +92,7 @@ class Population:
         self._offload = offload
         self._change = trio.Event()
         self._dialing: dict[str, tuple[Target, Kind]] = {}
+        self._promised: set[str] = set()  # peers chosen for the filters that somebody said they serve
         self._kept: list[Endpoint] = []  # anchors of the last run that are yet to be dialed
         self._saved: list[Endpoint] = []
         self._moved_at = 0.0
@@ -212,25 +214,31 @@ class Population:
     def _draw(self) -> Target | None:
         """An address in a group where we have nobody; one that serves filters, where too few do."""
         groups, now = self._groups(), int(self._wall())
-        endpoint = self._filter_server() or self._book.select(now, groups=groups)
+        server = self._filter_server() if self._filters_wanted() else None
+        endpoint = server or self._book.select(now, groups=groups)
         if endpoint is None:
             return None
         target = target_of(endpoint)
         if self._busy(target):
             self._book.attempt(endpoint, now)  # not to be drawn again at once
             return None
+        if server is not None:
+            self._promised.add(target.peer)
         return target
 
     def _filter_server(self) -> Endpoint | None:
-        """The address of one, where another is wanted and known."""
-        if len(self._filter_peers()) >= FILTER_PEERS:
-            return None
+        """An address that is said to be one."""
         return self._book.select(int(self._wall()), groups=self._groups(), services=Services.COMPACT_FILTERS)
 
-    def _filter_peers(self) -> list[Peer]:
+    def _filters_wanted(self) -> bool:
+        """Whether one more is to be chosen for what it is said to serve."""
+        self._promised &= self._dialing.keys() | {line.peer for line in self._lines.connections()}
+        return len(self._filter_peers() | self._promised) < FILTER_PEERS
+
+    def _filter_peers(self) -> set[str]:
         """Those that we chose and that serve filters."""
-        chosen = (peer for peer in self._peers.values() if not peer.inbound and not peer.leaving)
-        return [one for one in chosen if one.session and one.session.remote.services & Services.COMPACT_FILTERS]
+        chosen = [line for line in self._lines.connections() if not line.inbound]
+        return {line.peer for line in chosen if line.connected.remote.services & Services.COMPACT_FILTERS}
 
     def _groups(self) -> set[bytes]:
         """Those in which we have somebody that we chose."""
@@ -279,7 +287,7 @@ class Population:
             now = trio.current_time()
             self._look_at_tip(now)
             self._look_for_filters()
-            left = self._lagging(now) or self._surplus(now)
+            left = self._lagging(now) or self._surplus(now) or self._disappointing()
             if left is not None:
                 log.info("peer left for another", peer=left.id, height=left.height, ours=self._height())
                 if left.line is not None and left.line.target.endpoint is not None:
@@ -297,7 +305,7 @@ class Population:
 
     def _look_for_filters(self) -> None:
         full = 0 < self._outbound <= self.count(Kind.OUTBOUND)
-        if full and not self._extra and self._filter_server() is not None:
+        if full and not self._extra and self._filters_wanted() and self._filter_server() is not None:
             self._extra = 1
             self.notify()
 
@@ -328,8 +336,16 @@ class Population:
         if len(outbound) <= self._outbound:
             return None
         serving = self._filter_peers()
-        few = serving if len(serving) <= FILTER_PEERS else []
+        few = serving if len(serving) <= FILTER_PEERS else set[str]()
         able = [peer for peer in outbound if now - peer.began >= MIN_CONNECTED_S and not peer.lag.protected]
-        able = [peer for peer in able if peer not in few]
+        able = [peer for peer in able if peer.id not in few]
         self._extra = 0  # until the next round
         return min(able, key=lambda peer: peer.told_at, default=None)
+
+    def _disappointing(self) -> Peer | None:
+        """One that was chosen for its filters and serves none, where another address promises them."""
+        serving = self._filter_peers()
+        if len(serving) >= FILTER_PEERS or self._filter_server() is None:
+            return None
+        broken = self._promised - serving
+        return next((peer for peer in self._ours() if peer.id in broken), None)

@@ -86,6 +86,7 @@ class _Question(Generic[A]):
     message: m.Spoken
     fence: int
     done: trio.Event
+    large: bool
     answer: A | RemoteFault | None = None
 
 
@@ -116,17 +117,21 @@ class Session:
         self._scope = trio.CancelScope()
         self._over: RemoteFault | None = None
 
-    async def ask(self, message: m.Spoken, take: Callable[[m.Message], A | None]) -> A | RemoteFault | None:
+    async def ask(
+        self, message: m.Spoken, take: Callable[[m.Message], A | None], *, large: bool = False
+    ) -> A | RemoteFault | None:
         """Sends ``message`` and waits for the first message that ``take`` makes something of; None where the remote
-        has no answer. Cancel at will: a late answer finds nobody and is taken for news."""
+        has no answer. ``large``: it may be a block or a filter, which else is not kept. Cancel at will: a late answer
+        is still one, and no burden to its sender, but nobody hears it."""
         await self._slots.acquire()
         if self._over is not None:
             self._slots.release()
             return self._over
-        question = _Question[object](take, message, secrets.randbits(64), trio.Event())
+        question = _Question[object](take, message, secrets.randbits(64), trio.Event(), large)
         if not self._questions:
             self._owed_since = trio.current_time()
         self._questions.append(question)
+        self._expect()
         self.send(message)
         self.send(m.Ping(question.fence))
         await question.done.wait()
@@ -188,7 +193,7 @@ class Session:
                 return self.link.fault(FaultReason.DISCONNECTED, f"left owing {owing} answers") if owing else None
             if not self._allowance.take(self.link.bytes_in - before, trio.current_time()):
                 return self.link.fault(FaultReason.FLOOD, f"above {BYTES_RATE:g} bytes a second unasked")
-            if not self.link.transport.buffered:
+            if not self.link.transport.midway:
                 began = None
             elif fed or began is None:
                 began = trio.current_time()
@@ -263,10 +268,15 @@ class Session:
 
     def _settle(self, question: _Question[object], answer: object) -> None:
         self._questions.remove(question)
+        self._expect()
         self._owed_since = trio.current_time()
         question.answer = answer
         question.done.set()
         self._slots.release()
+
+    def _expect(self) -> None:
+        """What is large is kept while an answer may be, even one whose asker has given up: it is paid back."""
+        self.link.transport.large = any(question.large for question in self._questions)
 
     def _ponged(self, nonce: int) -> None:
         if self._ping is not None and nonce == self._ping[0]:

@@ -80,6 +80,10 @@ class Transport(Protocol):
     def buffered(self) -> int:
         """Bytes of a message in the making."""
 
+    @property
+    def midway(self) -> bool:
+        """Is a message in the making, be it one that is not kept?"""
+
     def outgoing(self) -> bytes:
         """What is to be sent now, of the transport's own; at the start and after every ``feed``."""
 
@@ -191,6 +195,10 @@ class V2Transport:
     def buffered(self) -> int:
         """Bytes held between two calls."""
         return len(self._buffer) + (self._v1.buffered if self._v1 is not None else 0)
+
+    @property
+    def midway(self) -> bool:
+        return bool(self._buffer) or self._length is not None or (self._v1 is not None and self._v1.midway)
 
     def outgoing(self) -> bytes:
         data = bytes(self._outgoing)

@@ -32,7 +32,7 @@ def anti_dos_threshold(chain: ChainReads, *, minimum: bool = True) -> Work:
 
 @dataclass(frozen=True, slots=True)
 class Enough:
-    """To be planned as it is: its work suffices, or it is known already."""
+    """To be planned as it is: its work suffices, or it is on our main chain."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ def first_look(chain: ChainReads, headers: bytes, *, minimum: bool = True) -> En
     if not headers or len(headers) % HEADER_SIZE:
         return Enough()
     last = header_hash(headers[-HEADER_SIZE:])
-    if chain.height_of(last) is not None or chain.side_header(last) is not None:
+    if chain.height_of(last) is not None:  # on a side branch it may be the beginning of what is yet to be proven
         return Enough()
     start = chain.context_after(Hash32(headers[PREV_HASH]))
     if start is None:  # the first header may be one that we have, though not its parent: our base

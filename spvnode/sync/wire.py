@@ -27,6 +27,9 @@ from spvnode.types import HEADER_SIZE, PREV_HASH, Hash32, Height
 MAX_UNCONNECTING = 10
 """Runs in a row, of one peer, that connect to nothing of ours and are asked about (Core's
 MAX_NUM_UNCONNECTING_HEADERS_MSGS); then it is a fault. A run that connects begins the count anew."""
+MAX_NEWS = 16
+"""Blocks told of that are not committed yet, of which we remember who was first; peers fill it, the oldest makes room.
+A commit takes milliseconds, and each such block has the work that lets it be looked at."""
 DRIP_BLOCKS = 144
 """Blocks that a chain may end below what its peer said at the start: a reorganization, or what it has not checked yet.
 One that gives some and ends lower is dripping."""
@@ -52,6 +55,7 @@ class WireSource(Proving):
         self._net = net
         self._checkpoint = checkpoint
         self._told: Hash32 | None = None
+        self._news: dict[Hash32, str] = {}  # who was first to tell of a block
 
     # -- Source
 
@@ -86,6 +90,7 @@ class WireSource(Proving):
         net, chain = self._net(), self.chain
         if net is None or chain is None:
             return
+        self._thank(net, chain)
         for peer, height in self.tips.agreeing():
             net.has(peer, height)
         told = self.height_of(self._told) if self._told is not None else None
@@ -93,6 +98,14 @@ class WireSource(Proving):
         new = chain.tip_height - told if told is not None else MAX_ANNOUNCED
         first = chain.tip_height - min(max(new, 1), MAX_ANNOUNCED) + 1
         await net.announce(chain.headers(Height(max(first, chain.base)), MAX_ANNOUNCED))
+
+    def _thank(self, net: BitcoinNet, chain: HeaderChain) -> None:
+        """Whoever was first to tell of what is committed by now has earned something."""
+        for block_hash, peer in list(self._news.items()):
+            height = chain.height_of(block_hash)
+            if height is not None:
+                del self._news[block_hash]
+                net.has(peer, height, news=True)
 
     async def report(self, fault: RemoteFault) -> None:
         """See ``Source``."""
@@ -116,13 +129,17 @@ class WireSource(Proving):
         return await net.get_headers(peer, locator, stop)
 
     def shown(self, known: Known, height: int, block_hash: bytes, *, news: bool = False) -> None:
-        """A peer has shown the header of its best block, or of one on the way there."""
+        """A peer has shown the header of its best block, or of one on the way there. ``news``: that we lack."""
         known.unconnecting = 0
         known.height = max(known.height, height)
         self.tips.note(known.peer, Height(height), Hash32(block_hash), trio.current_time())
+        if news:  # it counts once it is committed
+            self._news.setdefault(Hash32(block_hash), known.peer)
+            if len(self._news) > MAX_NEWS:
+                del self._news[next(iter(self._news))]
         net = self._net()
         if net is not None and self._hash_at(Height(height)) == block_hash:
-            net.has(known.peer, height, news=news)
+            net.has(known.peer, height)
 
     async def _after(self, known: Known, locator: Sequence[Hash32], count: int) -> Items | RemoteFault:
         first = await self.ask(known.peer, locator)

@@ -33,6 +33,9 @@ ASK_S = 10.0
 """Seconds for the answer of one that was asked what it has."""
 ASK_AGAIN_S = 600.0
 """A peer that has told nothing for so long is asked: what it announced may have been lost."""
+ASK_SOON_S = 60.0
+"""The same for one that has said that it has more than we do, and was late, or had nothing when it was asked: where it
+is the only one, nobody else brings it."""
 MIN_PAUSE_S = 1.0
 """Between two such questions to one peer, whatever it announces."""
 FAR = 2_000
@@ -107,7 +110,7 @@ class Pump:
                 if not known.inbound:
                     known.again.set()
                 while True:
-                    with trio.move_on_after(ASK_AGAIN_S):
+                    with trio.move_on_after(ASK_SOON_S if self._owes(known) else ASK_AGAIN_S):
                         await known.again.wait()
                     known.again = trio.Event()
                     if not self.prover.proves(known.peer):
@@ -115,6 +118,10 @@ class Pump:
                     await trio.sleep(MIN_PAUSE_S)
         except Exception:  # firewall: one peer must not take the others down; nothing is hidden
             log.exception("following a peer failed", peer=known.peer)
+
+    def _owes(self, known: Known) -> bool:
+        chain = self._source.chain
+        return chain is not None and not known.inbound and known.start_height > chain.tip_height
 
     async def _inquire(self, known: Known) -> None:
         chain = self._source.chain
@@ -169,16 +176,17 @@ class Pump:
                 await self._source.report(fault)
             return
         end, last = Height(before + len(headers) // HEADER_SIZE), header_hash(headers[-HEADER_SIZE:])
-        if self._source.height_of(last) is not None:
+        full, ours = len(headers) >= FULL, chain.height_of(last) is not None
+        if ours or (not full and self._source.height_of(last) is not None):
             self._source.shown(known, end, last)
-            if len(headers) >= FULL and headers[PREV_HASH] == after:
+            if full and headers[PREV_HASH] == after:
                 # We have gone on since it was asked, by all of this at least, and it may have what comes next.
                 await self._claim(known, max(known.start_height, end + 1))
             else:
                 await self._confirmed(known, chain, end, last)
             return
+        # A whole message that is on a side branch already: its download was broken off, or it goes on in another place.
         look = self._source.look(headers)
-        full = len(headers) >= FULL
         if isinstance(look, Doubtful):
             if full and known.supply is None:
                 self.prover.wanted(known, look)

@@ -19,6 +19,7 @@ from merkle.hashing import sha256d_headers
 from p2p.bitcoin import ellswift
 from p2p.bitcoin import messages as m
 from p2p.bitcoin.dialing import Target
+from p2p.bitcoin.framing import HEADER
 from p2p.bitcoin.net import Started
 from p2p.bitcoin.netaddr import Endpoint, Network
 from p2p.bitcoin.payloads import NOWHERE
@@ -252,6 +253,14 @@ async def dripping_news(remote: Remote) -> None:
     """Announces a block at a byte a second, and answers nothing."""
     for byte in remote.transport.encode(m.Headers(remote.chain[-8 * 80 :])):
         await remote.raw(bytes((byte,)))
+        await trio.sleep(1)
+
+
+async def dripping_nonsense(remote: Remote) -> None:
+    """A message that nobody asked for, of 4 MB, at a byte a second."""
+    await remote.raw(HEADER.pack(MAGIC, b"tx", 4_000_000, bytes(4)))
+    while True:
+        await remote.raw(b"x")
         await trio.sleep(1)
 
 

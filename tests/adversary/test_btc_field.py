@@ -18,6 +18,7 @@ from vectors import unpacked
 from p2p.bitcoin import messages as m
 from p2p.bitcoin.session import PING_S, PONG_S
 from spvnode.bitcoin.params import BITCOIN
+from spvnode.following import Outcome
 from spvnode.sync.wire_proof import JOIN_BRISK_S, JOIN_SLOW_S
 from spvnode.sync.wire_pump import ASK_AGAIN_S
 from spvnode.types import Height, Work
@@ -98,6 +99,27 @@ def test_a_reorganization_of_any_depth_is_followed(depth: int, by: str) -> None:
             asked = sum(isinstance(message, m.GetHeaders) for message in remote.heard)
             assert asked <= 5 * len(chain) // (2_000 * 80) + 20
             assert (made.faults(), sum(street.dials.values())) == ({}, 1)
+
+    run(main)
+
+
+@pytest.mark.parametrize("had", [1_000, 2_000, 4_500])
+def test_a_deep_reorganization_that_was_broken_off_is_taken_up_again(had: int) -> None:
+    """We stopped, or the only peer that had it left, when the beginning of the branch was a side branch of ours."""
+    other = grown(upto(LONG, 4_000), 5_001, seed=5)
+    street = street_of(bp.House(bp.honest, chain=other, v2=True))
+
+    async def main() -> None:
+        async with node(street, connect=[]) as made:
+            for start in range(0, 9_000, 2_000):
+                await made.driver.import_items(LONG[start * 80 : (start + 2_000) * 80])
+            for start in range(4_000, 4_000 + had, 500):
+                verdict = await made.driver.import_items(other[start * 80 : (start + 500) * 80])
+                assert verdict.outcome is Outcome.FORK
+            assert made.tip == tip_of(LONG)
+            made.net.control.add("11.1.1.1:18444")
+            await until(lambda: made.tip == tip_of(other), 60)
+            assert made.faults() == {}
 
     run(main)
 

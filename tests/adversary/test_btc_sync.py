@@ -366,3 +366,30 @@ def test_the_network_stops_and_starts_again() -> None:
 
 def test_genesis_is_the_one_of_the_parameters() -> None:
     assert bp.hash_of(bp.GENESIS) == REGTEST.genesis_hash
+
+
+# Merits.
+
+
+@pytest.mark.parametrize("by", ["headers", "inv"])
+def test_who_was_first_to_tell_of_a_block_has_earned_it_and_who_repeats_it_has_not(by: str) -> None:
+    """It is what spares a peer when another makes room."""
+    longer = fork(LONG, 0, 1)
+    street = street_of(*(bp.House(bp.honest, chain=LONG) for _ in range(3)))
+
+    async def main() -> None:
+        async with node(street) as made:
+            await synced(made, LONG)
+            await trio.sleep(30)
+            assert {made.net._merits(peer.id).news_at for peer in made.net.peers()} == {None}
+            inv = m.Inv(m.inventory_row(m.InvKind.BLOCK, tip_of(longer)))
+            for number in (12, 11, 13):
+                remote = street.houses[f"{number}.1.1.1:18444"].remotes[-1]
+                remote.chain = longer
+                await remote.send(m.Headers(longer[-80:]) if by == "headers" else inv)
+                await trio.sleep(5)
+            assert made.tip == tip_of(longer)
+            earned = {peer.addr for peer in made.net.peers() if made.net._merits(peer.id).news_at is not None}
+            assert earned == {"12.1.1.1:18444"}
+
+    run(main)

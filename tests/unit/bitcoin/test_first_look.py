@@ -94,13 +94,26 @@ def test_what_is_proven_is_the_chain_from_where_it_leaves_ours(below: int) -> No
     assert look.start == chain.context_after(header_hash(HEADERS[499 * 80 : 500 * 80]))
 
 
-def test_what_we_have_is_not_doubted() -> None:
+def test_what_is_ours_is_not_doubted() -> None:
+    chain, store = open_chain(REGTEST)
+    offer(chain, store, HEADERS)
+    for known in (HEADERS[:80], HEADERS[: 2_000 * 80], REGTEST.genesis_header):
+        assert isinstance(first_look(chain, known), Enough)
+
+
+def test_the_beginning_of_a_branch_that_we_have_is_as_doubtful_as_before() -> None:
+    """What it leads to may be proven yet; it begins where it leaves our main chain."""
     chain, store = open_chain(REGTEST)
     offer(chain, store, HEADERS)
     side = fork(1_000, 50, 4)
+    before = first_look(chain, side)
     assert isinstance(offer(chain, store, side), ExtendedFork)
-    for known in (HEADERS[:80], HEADERS[: 2_000 * 80], REGTEST.genesis_header, side[: 30 * 80], side):
-        assert isinstance(first_look(chain, known), Enough)
+    assert isinstance(before, Doubtful)
+    assert first_look(chain, side) == before
+    assert isinstance(first_look(chain, side[: 30 * 80]), Doubtful)
+    near = fork(LENGTH - 20, 19, 5)
+    assert isinstance(offer(chain, store, near), ExtendedFork)
+    assert isinstance(first_look(chain, near), Enough)
 
 
 def test_strangers_and_bytes_that_are_no_headers() -> None:

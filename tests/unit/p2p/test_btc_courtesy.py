@@ -18,6 +18,7 @@ from p2p.bitcoin.addrman import AddrMan
 from p2p.bitcoin.anchors import load_anchors, save_anchors
 from p2p.bitcoin.dialing import Target, TcpDial, parse_target, target_of
 from p2p.bitcoin.netaddr import NetAddressError, parse_endpoint
+from p2p.bitcoin.session import BYTES_BURST
 from p2p.faults import FaultReason, RemoteFault
 from p2p.port import DialFailed
 from p2p.saving import SELDOM_S, Saver
@@ -65,6 +66,46 @@ def test_two_blocks_asked_of_one_peer_at_once_both_arrive() -> None:
 
     run(main)
     assert found == BLOCKS
+
+
+@pytest.mark.parametrize("v2", [False, True])
+def test_blocks_that_come_after_we_gave_up_are_not_a_flood(v2: bool) -> None:
+    """Another peer was asked beside it, and was faster: it does its work all the same."""
+    street, scores, sent = bp.Street(), ScoreBoard(), list[int]()
+    raw = BLOCKS[0] + bytes(3_000_000)
+
+    async def serving(remote: bp.Remote) -> None:
+        while True:
+            message = await remote.receive()
+            if isinstance(message, m.GetData):
+                await trio.sleep(5)
+                await remote.send(m.Block(raw))
+                sent.append(len(raw))
+            await remote.answer(message)
+
+    street.houses[HOME] = bp.House(serving, v2=v2)
+
+    async def main() -> None:
+        async with wire(street, connect=[HOME], scores=scores) as net:
+            await until(net.peers)
+            for number in range(8):
+                with trio.move_on_after(4):
+                    row = m.inventory_row(m.InvKind.WITNESS_BLOCK, bytes(32))
+                    await net.ask(
+                        PEER, m.GetData(row), lambda message: isinstance(message, m.Block) or None, large=True
+                    )
+                await until(lambda had=number: len(sent) > had, 30)  # type: ignore[misc]
+                await trio.sleep(1)
+            (peer,) = net.peers()
+            assert peer.score == 0
+            await street.houses[HOME].remotes[-1].send(m.Block(raw), m.Ping(1))  # this one nobody has asked for
+            await trio.sleep(1)
+            link = net._roster.peers[PEER].session.link
+            assert (link.transport.large, link.transport.buffered) == (False, 0)
+
+    run(main)
+    assert sum(sent) > 2 * BYTES_BURST
+    assert not any(scores.faults.values())
 
 
 def test_who_answers_many_small_questions_does_not_flood_us() -> None:

@@ -187,6 +187,7 @@ CASES: list[tuple[bp.Behaviour, FaultReason, float]] = [
     (bp.silent, FaultReason.TIMEOUT, session.PONG_S + 40),
     (bp.dripping_bytes, FaultReason.STALLED, session.REPLY_S * 1.5),
     (bp.dripping_news, FaultReason.DRIP, session.FRAME_S * 1.5),
+    (bp.dripping_nonsense, FaultReason.DRIP, session.FRAME_S * 1.5),
     (bp.garbage, FaultReason.BAD_FRAME, 1),
     (bp.oversized, FaultReason.OVERSIZED, 1),
     (bp.false_checksum, FaultReason.BAD_FRAME, 1),
@@ -204,7 +205,7 @@ def test_liars_are_left(behaviour: bp.Behaviour, reason: FaultReason, seconds: f
     async def main() -> None:
         async with wire(street_with(behaviour), connect=[HOME], scores=scores) as net:
             await up(net)
-            asks = behaviour not in (bp.silent, bp.dripping_news)
+            asks = behaviour not in (bp.silent, bp.dripping_news, bp.dripping_nonsense)
             async with trio.open_nursery() as nursery:
                 if asks:
                     nursery.start_soon(net.get_headers, PEER, [GENESIS_HASH])
