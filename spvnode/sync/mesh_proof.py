@@ -1,8 +1,9 @@
 """The mesh's peers behind the same gate as the wire's: what they bring of a chain that shows too little work goes
 through presync, before the machine hears of it.
 
-What counts as too little is less than our own chain has. The network's minimum counts too while peers of Bitcoin's own
-network are there to bring the rest; a node that has only its mesh takes what there is, and is not ready.
+What counts as too little is less than our own chain has. The network's minimum counts too once our chain has reached
+it, and while peers of Bitcoin's own network are there to bring the rest; a node that has only its mesh takes what there
+is until then, and is not ready.
 """
 
 from __future__ import annotations
@@ -151,10 +152,11 @@ class ProvenMesh(Proving):
         chain = self.chain
         if chain is None:
             return Enough()
-        minimum = self._minimum()
+        reached = chain.chainwork(chain.tip_height) >= chain.minimum_chain_work
+        minimum = reached or self._minimum()
         found = first_look(chain, headers, minimum=minimum)
-        enough = not (minimum and chain.work_known) or chain.chainwork(chain.tip_height) >= chain.minimum_chain_work
-        return Enough() if enough and isinstance(found, Unconnected) else found
+        placed_later = reached or not (minimum and chain.work_known)
+        return Enough() if placed_later and isinstance(found, Unconnected) else found
 
     def _passed(self, peer: str, reply: Items | RemoteFault, count: int, *, ahead: bool = False) -> Items | RemoteFault:
         """A reply that the machine may have; in place of others, that there is nothing. A chain that ends with too

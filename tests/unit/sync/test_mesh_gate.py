@@ -12,7 +12,7 @@ import pytest
 import trio
 from btc_lines import one_order
 from btc_sync import Node, node, one_clock, run, street_of, with_minimum_work
-from mine import regtest_chain
+from mine import mine_run, regtest_chain
 from world import open_chain
 
 from p2p.bitcoin import messages as m
@@ -97,6 +97,23 @@ def test_a_node_with_its_mesh_alone_takes_what_there_is() -> None:
             await claim(made, "a", LOW)
             await trio.sleep(5)
             assert made.height == 300
+
+    run(main)
+
+
+def test_once_it_has_reached_the_minimum_it_takes_no_less() -> None:
+    """Not even a fork of a few headers from near our tip, which nobody has to prove elsewhere."""
+    fork = LONG[: 19_900 * 80]
+    less, enough = (mine_run(bp.hash_of(fork[-80:]), 1_400_000_000, count, seed=count) for count in (60, 120))
+
+    async def main() -> None:
+        async with node(street_of(), PARAMS, mesh=Mesh({})) as made:
+            await made.driver.import_items(LONG[: 20_050 * 80])
+            assert made.mesh is not None
+            for branch in (less, enough):
+                await made.mesh.post(ev.Pushed("a", Height(19_901), branch))
+                await trio.sleep(5)
+            assert [len(branch.headers) // 80 for branch in made.chain.store.side_branches()] == [120]
 
     run(main)
 
