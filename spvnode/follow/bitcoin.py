@@ -33,7 +33,7 @@ from spvnode.store.events import Event
 from spvnode.store.folder import store_path
 from spvnode.store.headers import HeaderStore
 from spvnode.sync import events as ev
-from spvnode.sync.mesh_proof import ProvenMesh
+from spvnode.sync.mesh_gate import ProvenMesh
 from spvnode.sync.source import Items, Source
 from spvnode.types import HEADER_SIZE, Hash32, Height, Work, hash_hex
 from spvnode.units import span

@@ -24,9 +24,9 @@ from spvnode.bitcoin.header import header_hash
 from spvnode.following import Tip
 from spvnode.sync import events as ev
 from spvnode.sync.mesh import FAREWELL, Listener
+from spvnode.sync.prover import Prover
 from spvnode.sync.proving import FULL, Known
 from spvnode.sync.wire import WireSource
-from spvnode.sync.wire_proof import Prover
 from spvnode.types import HASH_SIZE, HEADER_SIZE, PREV_HASH, Hash32, Height, Work
 
 ASK_S = 10.0

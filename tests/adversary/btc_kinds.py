@@ -26,9 +26,9 @@ from p2p.bitcoin.v2 import V1Transport
 from p2p.faults import FaultReason, RemoteFault
 from p2p.score import Judgement
 from spvnode.bitcoin.stored import RUN_ITEMS
+from spvnode.sync.prover import MAX_PROVING, PIECE
 from spvnode.sync.supply import MAX_SUPPLIES, MAX_SUPPLY
 from spvnode.sync.window import MAX_WINDOW
-from spvnode.sync.wire_proof import MAX_PROVING, PIECE
 from spvnode.types import HEADER_SIZE, Height
 
 PEERS = 8

@@ -19,7 +19,7 @@ from p2p.bitcoin import messages as m
 from p2p.bitcoin.session import PING_S, PONG_S
 from spvnode.bitcoin.params import BITCOIN
 from spvnode.following import Outcome
-from spvnode.sync.wire_proof import JOIN_BRISK_S, JOIN_SLOW_S
+from spvnode.sync.prover import JOIN_BRISK_S, JOIN_SLOW_S
 from spvnode.sync.wire_pump import ASK_AGAIN_S
 from spvnode.types import Height, Work
 

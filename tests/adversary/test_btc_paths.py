@@ -30,7 +30,7 @@ from spvnode.bitcoin.params import PresyncParams
 from spvnode.bitcoin.stored import HEADER_TERMS, StoredChain
 from spvnode.following import Outcome, Tip
 from spvnode.sync import events as ev
-from spvnode.sync import mesh_proof, wire, wire_proof, wire_pump
+from spvnode.sync import mesh_gate, prover, wire, wire_pump
 from spvnode.sync.source import Items
 from spvnode.types import Hash32, Height, Work
 
@@ -49,10 +49,10 @@ HONEST = regtest_chain(300)
 @pytest.fixture
 def short_messages(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that a few hundred headers are many messages."""
-    for module in (wire, wire_pump, wire_proof):
+    for module in (wire, wire_pump, prover):
         monkeypatch.setattr(module, "FULL", MESSAGE * 80)
     monkeypatch.setattr(bp, "FULL", MESSAGE)
-    monkeypatch.setattr(mesh_proof, "MAX_HEADERS", MESSAGE)
+    monkeypatch.setattr(mesh_gate, "MAX_HEADERS", MESSAGE)
     monkeypatch.setattr(StoredChain, "terms", replace(HEADER_TERMS, run_items=2 * MESSAGE))
 
 

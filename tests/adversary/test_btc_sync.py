@@ -15,8 +15,8 @@ from p2p.bitcoin import messages as m
 from p2p.faults import FaultReason
 from spvnode.bitcoin.params import REGTEST
 from spvnode.sync import events as ev
+from spvnode.sync.prover import MAX_PROVING
 from spvnode.sync.wire import MAX_UNCONNECTING
-from spvnode.sync.wire_proof import MAX_PROVING
 from spvnode.sync.wire_pump import MAX_VAIN
 from spvnode.types import Height
 

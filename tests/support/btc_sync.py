@@ -25,7 +25,7 @@ from spvnode.bitcoin.stored import StoredChain
 from spvnode.follow.bitcoin_wire import Served
 from spvnode.sync import events as ev
 from spvnode.sync.driver import Driver
-from spvnode.sync.mesh_proof import ProvenMesh
+from spvnode.sync.mesh_gate import ProvenMesh
 from spvnode.sync.source import Source
 from spvnode.sync.sources import Routed
 from spvnode.sync.wire import WireSource

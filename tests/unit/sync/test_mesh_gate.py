@@ -20,10 +20,10 @@ from p2p.faults import FaultReason, RemoteFault
 from spvnode.bitcoin.start import Checkpoint
 from spvnode.following import Tip
 from spvnode.sync import events as ev
-from spvnode.sync.mesh_proof import RETELL_S, ProvenMesh
+from spvnode.sync.mesh_gate import RETELL_S, ProvenMesh
+from spvnode.sync.prover import MAX_PROVING_INBOUND
 from spvnode.sync.proving import FULL
 from spvnode.sync.source import Items
-from spvnode.sync.wire_proof import MAX_PROVING_INBOUND
 from spvnode.types import Hash32, Height, Work
 
 __all__ = ["one_clock", "one_order"]

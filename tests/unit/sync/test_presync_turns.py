@@ -16,10 +16,10 @@ from p2p.faults import FaultReason, RemoteFault
 from spvnode.bitcoin.chain import HeaderChain
 from spvnode.bitcoin.first_look import Doubtful
 from spvnode.bitcoin.params import ChainParams
+from spvnode.sync.prover import MAX_PROVING, MAX_PROVING_INBOUND, PIECE, REPLY_S, Prover
 from spvnode.sync.proving import FULL, NO_STOP, Known
 from spvnode.sync.supply import MAX_SUPPLIES, MAX_SUPPLY, Supply
 from spvnode.sync.wire import WireSource
-from spvnode.sync.wire_proof import MAX_PROVING, MAX_PROVING_INBOUND, PIECE, REPLY_S, Prover
 from spvnode.types import HEADER_SIZE, PREV_HASH, Hash32, Height
 
 CHAIN = regtest_chain(20_000)

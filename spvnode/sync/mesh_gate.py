@@ -22,9 +22,9 @@ from spvnode.bitcoin.header import header_hash
 from spvnode.bitcoin.params import ChainParams
 from spvnode.following import Tip
 from spvnode.sync import events as ev
+from spvnode.sync.prover import Prover
 from spvnode.sync.proving import FULL, NO_STOP, Known, Place, Proving
 from spvnode.sync.source import Items, Source
-from spvnode.sync.wire_proof import Prover
 from spvnode.types import HEADER_SIZE, PREV_HASH, Hash32, Height, Work
 
 UNKNOWN = Hash32(bytes(32))
