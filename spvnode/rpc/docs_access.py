@@ -5,7 +5,7 @@ from __future__ import annotations
 from spvnode.rpc import limits
 from spvnode.rpc.caller import Scope
 from spvnode.rpc.events.feed import KEEPALIVE_SECONDS, KINDS
-from spvnode.rpc.events.journal import MAX_NOTICES
+from spvnode.rpc.events.journal import MAX_NOTICES, MAX_OWNER_NOTICES, MAX_TOKEN_NOTICES
 from spvnode.rpc.events.webhooks import Pace
 from spvnode.rpc.rates import BURST_SECONDS, MAX_DELAY, METHOD_SHARE, WINDOW_SECONDS
 
@@ -40,8 +40,10 @@ what does not hold changes nothing. All bounds are in limits.md.
 # Events
 
 `GET /events` are server-sent events, `GET /ws` the same as WebSocket messages (`{{"id": ..., "event": ..., "data":
-...}}`), both from the durable logs: one of each network, and one of the node, `node`, with the last {MAX_NOTICES:,}
-watches that fired, changes of readiness and objections of plugins (`check`). They are open as `/metrics` is; what a
+...}}`), both from the durable logs: one of each network, and one of the node, `node`, with the last
+watches that fired, changes of readiness and objections of plugins (`check`): {MAX_NOTICES:,} at most, of them
+{MAX_OWNER_NOTICES} of one token's, {
+    MAX_TOKEN_NOTICES:,} of all tokens' (watches.md). They are open as `/metrics` is; what a
 token watches is told to that token and to the operator.
 
     curl -N 'http://127.0.0.1:8342/events?networks=bitcoin&kinds=reorg,finality,watch'
@@ -52,7 +54,8 @@ restarts and crashes of either side; `NETWORK:0` begins with the oldest. Without
 an event only moves the cursor, also every {KEEPALIVE_SECONDS:g} s of silence. Kinds: {
     ", ".join(f"`{kind}`" for kind in sorted(KINDS))
 }; `gap` is always told: numbers after `after` and before `next` are no longer kept, or were taken
-back by a power cut. `filter=NAME` tells only of what that plugin keeps (plugins.md). Up to
+back by a power cut. Of `node` also numbers are missing that were not for the reader; these are no gap.
+`filter=NAME` tells only of what that plugin keeps (plugins.md). Up to
 {limits.MAX_SUBSCRIPTIONS} may listen or wait over TCP (`rpc.subscriptions`).
 
 `[[rpc.webhook]]` posts events to an address, signed as [Standard Webhooks](https://www.standardwebhooks.com) has it

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -54,7 +54,11 @@ class Choice:
             return False
         if entry.log == NODE_LOG and entry.network not in self.logs:
             return False
-        return not entry.owner or self.caller.kind in EVERYBODYS or entry.owner == self.caller.user
+        return self.sees(entry.owner)
+
+    def sees(self, owner: str) -> bool:
+        """Whether the reader may be told of what is this owner's."""
+        return not owner or self.caller.kind in EVERYBODYS or owner == self.caller.user
 
 
 def choose(hub: Hub, caller: Caller, networks: Sequence[str], kinds: Collection[str], filter: str = "") -> Choice:
@@ -93,8 +97,13 @@ async def feed(
                 continue
             entries = hub.read(name, cursor[name])
             more = more or bool(entries)
-            items += _lost(hub, name, cursor, entries)
+            if not entries and 0 < hub.last(name) < cursor[name]:  # a power cut took what was not synced
+                items.append(_gap(name, cursor, hub.last(name) + 1))
+            holes = bool(entries) and entries[-1].seq - cursor[name] > len(entries)
+            lost = hub.lost(name, choice.sees) if holes else 0  # above it what is missing was others'
             for entry in entries:
+                if cursor[name] < min(lost, entry.seq - 1):
+                    items.append(_gap(name, cursor, entry.seq))
                 cursor[name] = entry.seq
                 if choice.wants(entry):
                     items.append(Item(show_cursor(cursor), entry.kind, entry.data, f"{name}:{entry.seq}"))
@@ -118,16 +127,9 @@ async def _through(hub: Hub, choice: Choice, items: Sequence[Item]) -> Sequence[
     return told if told[-1:] == items[-1:] else [*told, Item(items[-1].cursor, "", b"")]
 
 
-def _lost(hub: Hub, name: str, cursor: dict[str, int], entries: Sequence[Entry]) -> list[Item]:
-    """A ``gap`` where the log does not go on with the next number: pruned, damaged, or younger than the reader (a power
-    cut took what was not synced)."""
-    after, last = cursor[name], hub.last(name)
-    if entries and entries[0].seq > after + 1:
-        gap: Mapping[str, object] = {"network": name, "kind": "gap", "after": after, "next": entries[0].seq}
-        cursor[name] = entries[0].seq - 1
-    elif not entries and 0 < last < after:
-        gap = {"network": name, "kind": "gap", "after": after, "next": last + 1}
-        cursor[name] = last
-    else:
-        return []
-    return [Item(show_cursor(cursor), "gap", msgspec.json.encode(gap), f"{name}:{cursor[name]}.gap")]
+def _gap(name: str, cursor: dict[str, int], following: int) -> Item:
+    """Tells that the log goes on with the number ``following``, and moves the cursor there. What is between was pruned,
+    damaged, or taken back; in the node's log some of it may have been others'."""
+    gap = {"network": name, "kind": "gap", "after": cursor[name], "next": following}
+    cursor[name] = following - 1
+    return Item(show_cursor(cursor), "gap", msgspec.json.encode(gap), f"{name}:{cursor[name]}.gap")

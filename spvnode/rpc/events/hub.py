@@ -101,6 +101,11 @@ class Hub:
             return list(islice(tail, first, first + limit))
         return self._fresh(name, after, limit)
 
+    def lost(self, name: str, sees: Callable[[str], bool]) -> int:
+        """The number above which a reader has lost nothing: what ``read`` leaves out there was not for it. ``sees``
+        tells whether an owner's is. In a network's log all is for everybody."""
+        return self._journal.lost(sees) if name == NODE_LOG else self.last(name)
+
     def _fresh(self, name: str, after: int, limit: int) -> Sequence[Entry]:
         if name == NODE_LOG:
             return [_notice_entry(one) for one in self._journal.notices(after, limit)]

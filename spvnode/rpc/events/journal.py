@@ -2,15 +2,19 @@
 are written together, so that a crash between them cannot be.
 
 What grows: ``MAX_NOTICES`` notices and ``MAX_WATCHES`` watches of some 300 bytes each, in memory and in the file;
-``MAX_SCANS`` of the watches have scripts and coins besides, 36 kB each at most.
+``MAX_SCANS`` of the watches have scripts and coins besides, 36 kB each at most. Of the notices each owner's go by
+themselves, oldest first, so the numbers of those that are kept have holes; ``State.lost`` tells whose they may be.
 """
 
 from __future__ import annotations
 
 import os
 import time
+from bisect import bisect_right
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,8 +30,10 @@ MAX_NOTICES = 2_000
 """Notices kept. Watches fire seldom, readiness changes seldom: weeks, unless a busy script is watched. Some 500 bytes
 each."""
 MAX_OWNER_NOTICES = 500
-"""Kept notices of one token's subject, from which on its watches are told one thing a block, with how much more there
-is: it cannot push all others out."""
+"""Of one token's subject among them. One more drops its own oldest, and nobody else's."""
+MAX_TOKEN_NOTICES = 1_000
+"""Of all tokens' subjects together: half, so that they cannot push out what the node tells all and the operator. One
+more drops the oldest of who has the most: who has few keeps them whatever others do."""
 MAX_WATCHES = 1_000
 """Watches at once. Every caller with the scope ``read`` can add some; each is looked at with every event."""
 MAX_USER_WATCHES = 100
@@ -90,8 +96,8 @@ class Notice(Struct, frozen=True, omit_defaults=True):
 
 
 class _File(Struct, frozen=True):
-    version: Literal[1, 2]
-    """1 had no watches that look into blocks."""
+    version: Literal[1, 2, 3]
+    """1 had no watches that look into blocks; until 2 the numbers of notices had no holes."""
     next_seq: int
     next_watch: int
     watches: list[Watch]
@@ -102,6 +108,8 @@ class _File(Struct, frozen=True):
     """By network: what was last told."""
     checked: dict[str, int] = {}
     """By ``PLUGIN/NETWORK``: up to which of its events a plugin has seen the headers."""
+    lost: dict[str, int] = {}
+    """By owner: the number of its newest notice that is no longer kept."""
 
 
 @dataclass(slots=True)
@@ -115,17 +123,40 @@ class State:
     cursors: dict[str, int] = field(default_factory=dict)
     ready: dict[str, bool] = field(default_factory=dict)
     checked: dict[str, int] = field(default_factory=dict)
+    lost: dict[str, int] = field(default_factory=dict)
+    held: dict[str, int] = field(default_factory=dict)
+    """How many notices each owner has."""
 
     def copy(self) -> State:
         """One that may be changed."""
         return State(self.next_seq, self.next_watch, dict(self.watches), list(self.notices), dict(self.cursors),
-                     dict(self.ready), dict(self.checked))  # fmt: skip
+                     dict(self.ready), dict(self.checked), dict(self.lost), dict(self.held))  # fmt: skip
 
     def tell(self, kind: str, network: str, now: float, data: Mapping[str, Any], owner: str = "") -> None:
-        """Adds a notice; the oldest goes when there are too many."""
+        """Adds a notice; where there are too many, the oldest of who has too many goes. The new one always stays."""
         self.notices.append(Notice(self.next_seq, round(now, 3), kind, network, owner, dict(data)))
+        self.held[owner] = self.held.get(owner, 0) + 1
         self.next_seq += 1
-        del self.notices[:-MAX_NOTICES]
+        while (crowded := self._crowded(owner)) is not None:
+            self._drop(crowded)
+
+    def _crowded(self, owner: str) -> str | None:
+        """Whose oldest notice has to go, now that ``owner`` has one more."""
+        if owner and self.held[owner] > MAX_OWNER_NOTICES:
+            return owner
+        if len(self.notices) - self.held.get("", 0) > MAX_TOKEN_NOTICES:
+            return max((name for name in self.held if name), key=self.held.__getitem__)
+        return "" if len(self.notices) > MAX_NOTICES else None
+
+    def _drop(self, owner: str) -> None:
+        at = next(at for at, notice in enumerate(self.notices) if notice.owner == owner)
+        seq = self.notices.pop(at).seq
+        self.held[owner] -= 1
+        if not self.held[owner]:  # of more than a thousand tokens: everybody remembers for it, so that marks are few
+            del self.held[owner]
+            self.lost.pop(owner, None)
+            owner = ""
+        self.lost[owner] = max(seq, self.lost.get(owner, 0))
 
 
 class Journal:
@@ -143,7 +174,8 @@ class Journal:
             aside = path.with_name(f"{path.name}.damaged-{int(clock())}")
             log.warning("watches cannot be read; put aside", file=str(path), aside=str(aside), error=str(error))
             path.rename(aside)
-            self.state = State(next_seq=int(clock()), next_watch=int(clock()))
+            now = int(clock())
+            self.state = State(next_seq=now, next_watch=now, lost={"": now - 1})
         except OSError as error:
             raise StoreError(f"{path}: {error.strerror}") from error
 
@@ -154,11 +186,13 @@ class Journal:
 
     def notices(self, after: int, limit: int) -> Sequence[Notice]:
         """Up to ``limit`` with a greater number, oldest first."""
-        held = self.state.notices
-        if not held or after >= held[-1].seq:
-            return ()
-        first = max(0, after + 1 - held[0].seq)  # numbers have no holes
-        return held[first : first + limit]
+        first = bisect_right(self.state.notices, after, key=attrgetter("seq"))
+        return self.state.notices[first : first + limit]
+
+    def lost(self, sees: Callable[[str], bool]) -> int:
+        """The greatest number of a notice that is no longer kept, of those that one may see: ``sees`` tells it of an
+        owner, empty for everybody's."""
+        return max((seq for owner, seq in self.state.lost.items() if sees(owner)), default=0)
 
     def write(self, state: State) -> None:
         """Puts ``state`` on the disk, synced. Blocking; raises StoreError. It is in force once it is in ``state``."""
@@ -176,12 +210,17 @@ class Journal:
 
 def _encode(state: State) -> bytes:
     return msgspec.json.encode(
-        _File(2, state.next_seq, state.next_watch, list(state.watches.values()), state.notices, state.cursors,
-              state.ready, state.checked)
+        _File(3, state.next_seq, state.next_watch, list(state.watches.values()), state.notices, state.cursors,
+              state.ready, state.checked, state.lost)
     )  # fmt: skip
 
 
 def _decode(raw: bytes) -> State:
     found = msgspec.json.decode(raw, type=_File)
     watches = {watch.id: watch for watch in found.watches}
-    return State(found.next_seq, found.next_watch, watches, found.notices, found.cursors, found.ready, found.checked)
+    lost = found.lost
+    if found.version < 3:  # whatever is below was dropped, whose ever it was
+        lost = {"": (found.notices[0].seq if found.notices else found.next_seq) - 1}
+    held = Counter(notice.owner for notice in found.notices)
+    return State(found.next_seq, found.next_watch, watches, found.notices, found.cursors, found.ready, found.checked,
+                 lost, dict(held))  # fmt: skip

@@ -6,6 +6,7 @@ restart tells a thing twice or not at all. What was told is read off the notices
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from heapq import merge
@@ -16,7 +17,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from spvnode.bitcoin.payments import Payment, Reading, possible, shows_when_spent
-from spvnode.rpc.events.journal import MAX_COINS, MAX_OWNER_NOTICES, State, Watch
+from spvnode.rpc.events.journal import MAX_COINS, State, Watch
 from spvnode.rpc.events.watching import Sight, look, median_at
 from spvnode.types import PREV_HASH, Hash32, Height, hash_from_hex, hash_hex
 from spvnode.view import ChainView
@@ -24,6 +25,10 @@ from spvnode.view import ChainView
 MAX_TOLD = 50
 """Findings of one block that a watch is told one by one; the last of them has the number of the others as ``more``. A
 script in common use has hundreds, and notices are few."""
+MAX_BURST = 250
+"""Findings told in one change of the journal to one token's watches, from which on each is told one a block, likewise:
+with these, of all its watches and all the blocks of one look, no more than the journal keeps for it. So who reads along
+can see them all. A search far back for scripts in common use fills it."""
 MAX_PLACES = 50
 """Indices of outputs or inputs that one notice lists. A transaction may have thousands."""
 NEWS_SLACK = 24 * 60 * 60
@@ -143,13 +148,14 @@ def advance(state: State, sight: Sight, seen: Sequence[Seen], ids: frozenset[int
     if chain is None:
         return
     findings = _findings(state, seen)
+    burst: Counter[str] = Counter()
     for watch_id in sorted(ids & state.watches.keys()):
         for one, found in zip(seen, findings, strict=True):
             watch = state.watches[watch_id]
             if chain.height_of(one.hash) is None or not _follows(watch, one):
                 continue
             if found is not None and watch.kind == "script":
-                _tell_payments(state, watch, found, chain, now)
+                burst[watch.owner] += _tell_payments(state, watch, found, chain, now, _most(watch, burst))
             state.watches[watch_id] = _moved(watch, one, found)
     look(state, sight, now)  # a transaction may have as many confirmations as it shall have
 
@@ -218,25 +224,25 @@ def _coins(watch: Watch, findings: _Findings) -> dict[str, int]:
     return dict(islice(coins.items(), max(0, len(coins) - MAX_COINS), None))
 
 
-def _tell_payments(state: State, watch: Watch, findings: _Findings, chain: ChainView, now: float) -> None:
+def _most(watch: Watch, burst: Mapping[str, int]) -> int:
+    """How many findings of one block may be told one by one, after so many that this change has told each owner."""
+    return 1 if watch.owner and burst[watch.owner] >= MAX_BURST else MAX_TOLD
+
+
+def _tell_payments(state: State, watch: Watch, findings: _Findings, chain: ChainView, now: float, most: int) -> int:
+    """How many were told, ``most`` at most."""
     seen = findings.seen
     found, count = findings.first(watch.scripts), findings.count(watch.scripts)
     if count and watch.id in findings.told:
         told = standing(state, watch.id)
         new = [one for one in found if _key(_shown(one, seen)) not in told]
         found, count = iter(new), len(new)
-    most = _most(state, watch.owner) if count else 0
     for at, payment in enumerate(islice(found, most), 1):
         more = {"more": count - most} if at == most < count else {}
         told_now = {"watch": watch.id, "condition": "script", **_shown(payment, seen), **more,
                     "confirmations": chain.tip_height - seen.height + 1}  # fmt: skip
         state.tell("watch", watch.network, now, told_now, watch.owner)
-
-
-def _most(state: State, owner: str) -> int:
-    """How many findings of one block may be told one by one."""
-    mine = sum(notice.owner == owner for notice in state.notices) if owner else 0
-    return 1 if mine >= MAX_OWNER_NOTICES else MAX_TOLD
+    return min(count, most)
 
 
 def _shown(payment: Payment, seen: Seen) -> dict[str, Any]:

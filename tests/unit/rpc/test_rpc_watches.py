@@ -174,7 +174,7 @@ def test_notices_are_bounded_and_read_by_number(tmp_path: Path) -> None:
     assert found.last_seq == MAX_NOTICES + 10
     assert [one.seq for one in found.notices(0, 3)] == [11, 12, 13]
     assert [one.seq for one in found.notices(MAX_NOTICES + 8, 100)] == [MAX_NOTICES + 9, MAX_NOTICES + 10]
-    assert found.notices(MAX_NOTICES + 10, 1) == ()
+    assert found.notices(MAX_NOTICES + 10, 1) == []
 
 
 def test_a_damaged_file_is_put_aside_and_numbers_go_on_above(tmp_path: Path) -> None:

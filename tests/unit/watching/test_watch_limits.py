@@ -20,7 +20,7 @@ from spvnode.bitcoin.params import REGTEST, ChainParams
 from spvnode.bitcoin.payments import Direction, Ground, Payment, Reading
 from spvnode.bitcoin.start import Checkpoint
 from spvnode.follow.bitcoin_wire import BitcoinWire
-from spvnode.rpc.events.journal import MAX_COINS, MAX_OWNER_NOTICES, MAX_SCANS, MAX_USER_SCANS, Journal, State, Watch
+from spvnode.rpc.events.journal import MAX_COINS, MAX_SCANS, MAX_USER_SCANS, Journal, State, Watch
 from spvnode.rpc.events.scanning import MAX_PLACES, MAX_TOLD, NEWS_SLACK, REWIND, Seen, advance, settle, unsettled
 from spvnode.rpc.events.watching import Sight
 from spvnode.rpc.methods.watch_blocks import LOOK_BACK, MAX_SCRIPTS, TOKEN_LOOK_BACK
@@ -134,7 +134,7 @@ def test_a_file_of_the_first_version_opens(tmp_path: Path) -> None:
     journal = Journal(path)
     assert journal.state.watches[2].hash == "11" * 32
     journal.write(journal.state)
-    assert json.loads(path.read_bytes())["version"] == 2
+    assert json.loads(path.read_bytes())["version"] == 3
     assert Journal(path).state == journal.state
 
 
@@ -217,32 +217,6 @@ def test_all_who_ask_share_one_fetcher() -> None:
     assert wire.on_demand(chain) is wire.on_demand(chain)
     other = EventNode().real["regtest"]
     assert wire.on_demand(other) is not wire.on_demand(chain)
-
-
-def test_one_token_cannot_push_all_notices_out() -> None:
-    node = EventNode()
-    node.commit(DEEP[: 80 * 2])
-    chain = node.real["regtest"]
-    hashes = [chain.block_hash(Height(height)) for height in range(2)]
-    script = bytes.fromhex(SCRIPT)
-    many = tuple(
-        Payment(script, Direction.RECEIVED, Ground.OUTPUT, Hash32(bytes((at,)) * 32), (0,), 1) for at in range(9)
-    )
-    seen = Seen(Height(1), hashes[1], hashes[0], frozenset(), Reading(many, frozenset(), hidden=False))
-    for owner, kept, told in (
-        ("token:alice", MAX_OWNER_NOTICES - 1, 9),
-        ("token:alice", MAX_OWNER_NOTICES, 1),
-        ("", 900, 9),
-    ):
-        state = State()
-        for _ in range(kept):
-            state.tell("watch", "regtest", 1.0, {"watch": 7}, owner)
-        state.watches[1] = Watch(
-            1, "regtest", "script", owner, scripts=(SCRIPT,), next_height=1, at=hash_hex(hashes[0])
-        )
-        advance(state, Sight("regtest", (), chain, None), [seen], frozenset({1}), 1.0)
-        assert len(state.notices) == kept + told
-        assert state.notices[-1].data.get("more") == (None if told == 9 else 8)
 
 
 class Counted(tuple[Payment, ...]):
