@@ -7,6 +7,7 @@ from typing import Any
 from p2p.addresses import parse_address
 from p2p.dialer import Dialer
 from p2p.roster import Roster
+from p2p.troubles import Missing
 
 
 class Control:
@@ -31,6 +32,10 @@ class Control:
     def once(self, address: str) -> None:
         """Try it once, soon."""
         self._dialer.once(parse_address(address))
+
+    def missing(self) -> list[Missing]:
+        """Those kept that are not connected, and why."""
+        return self._dialer.missing()
 
     def disconnect(self, peer: str) -> bool:
         """Part from whom ``peer`` names: an id, a multiaddr, or an address as it is listed. False where nobody is."""

@@ -16,6 +16,7 @@ from p2p.backoff import Backoff
 from p2p.bans import BanList
 from p2p.port import DialFailed, Host
 from p2p.score import ScoreBoard
+from p2p.troubles import Missing, Troubles
 
 STATIC_FIRST_S: Final = 1.0
 STATIC_CAP_S: Final = 120.0
@@ -55,12 +56,16 @@ class Dialer:
         wall: Callable[[], float],
         rng: random.Random,
         bans: BanList | None = None,
+        network: str = "mesh",
     ) -> None:
         self._host = host
         self._book = book
         self._scores = scores
         self._bans = BanList() if bans is None else bans
         self._kept = {addr: trio.CancelScope() for addr in static if addr.peer != host.peer_id}
+        self._troubles = Troubles(network)
+        for addr in self._kept:
+            self._troubles.expect(str(addr))
         self._target = target
         self._wall = wall
         self._rng = rng
@@ -97,6 +102,7 @@ class Dialer:
             raise TooManyKept(f"{MAX_KEPT} peers are kept already; remove one first")
         scope = self._kept[addr] = trio.CancelScope()
         self.static_peers.add(addr.peer)
+        self._troubles.expect(str(addr))
         if self._nursery is not None:
             self._nursery.start_soon(self._keep_within, addr, scope)
         return True
@@ -107,10 +113,16 @@ class Dialer:
         if scope is None:
             return False
         scope.cancel()
+        self._troubles.forget(str(addr))
         self.static_peers.clear()
         self.static_peers.update(kept.peer for kept in self._kept)
         self.notify()
         return True
+
+    def missing(self) -> list[Missing]:
+        """Those kept that are not connected, and why."""
+        up = {connection.peer for connection in self._host.connections()}
+        return [self._troubles.of(str(addr)) for addr in self._kept if addr.peer not in up]
 
     def once(self, addr: PeerAddress) -> None:
         """Dial ``addr`` once, soon, unless it is connected. What is asked for before ``run`` waits for it."""
@@ -131,6 +143,9 @@ class Dialer:
     def opened(self, peer: str) -> None:
         """A session with ``peer`` is open: the address that we dialed is a good one."""
         self._in_session.add(peer)
+        for kept in self._kept:
+            if kept.peer == peer:
+                self._troubles.cleared(str(kept))
         addr = self._dialed.pop(peer, None)
         if addr is not None:
             self._book.add(addr, Source.DIALED, self._wall())
@@ -142,6 +157,7 @@ class Dialer:
         addr = self._dialed.pop(peer, None)
         if addr is not None:
             self._book.failed(addr, self._wall())
+            self._troubles.failed(str(addr), "connected, but left without speaking any of our protocols")
         self.notify()
 
     async def _dial(self, addr: PeerAddress) -> bool:
@@ -155,7 +171,7 @@ class Dialer:
         except DialFailed as failed:
             self._dialed.pop(addr.peer, None)
             self._book.failed(addr, self._wall())
-            log.debug("dial failed", addr=str(addr), problem=str(failed))
+            self._troubles.failed(str(addr), str(failed))
             return False
         if addr.peer in self._in_session:  # it was faster and came to us
             self.opened(addr.peer)
@@ -175,8 +191,10 @@ class Dialer:
     async def _until_pardoned(self, addr: PeerAddress) -> None:
         until = self._scores.discouraged_until(addr.peer, self._wall())
         if until is not None:
+            self._troubles.failed(str(addr), "left alone for its faults")
             await trio.sleep(until - self._wall())
         while (until := self._bans.until(addr.peer, addr.host, self._wall())) is not None:
+            self._troubles.failed(str(addr), "banned")
             change = self._change
             with trio.move_on_after(min(FILL_LOOK_S, until - self._wall())):
                 await change.wait()  # a ban may be lifted before its time

@@ -37,13 +37,14 @@ from spvnode.node import Node
 from spvnode.places import BANS_NAME, BOOK_NAME, DISCOURAGED_NAME, IDENTITY_NAME, JOURNAL_NAME, WEBHOOKS_NAME
 from spvnode.plugins.checks import HeaderChecks
 from spvnode.plugins.room import Room
+from spvnode.rehearsal import rehearse
 from spvnode.reloading import Reloader
 from spvnode.rpc.events.hub import Hub
 from spvnode.rpc.events.journal import Journal
 from spvnode.rpc.events.webhooks import Webhook
-from spvnode.rpc.server import serve_rpc, tls_context
+from spvnode.rpc.server import serve_rpc
 from spvnode.rpc.services import Services
-from spvnode.rpc.settings import Desk, load_settings
+from spvnode.rpc.settings import Desk
 from spvnode.sources import sources_of
 from spvnode.supervise import supervise
 from spvnode.sync.mesh import MeshSource, pump
@@ -86,14 +87,15 @@ def settle() -> None:
 
 async def _main(config: Config, read: Callable[[], Config]) -> None:
     datadir = ensure_datadir(config.data_path)
-    node = build(config, datadir)
-    desk = Desk(load_settings(config.rpc, datadir))
     stop, metrics = trio.Event(), Metrics()
     plugins = Room(metrics)
-    plugins.put(await plugins.load(config.plugin, config.filters))
-    reloader = Reloader(config, read, datadir, desk, plugins)
+    ready = await rehearse(config, datadir, plugins)
+    node = build(config, datadir)
+    desk = Desk(ready.settings)
+    plugins.put(ready.plugins)
+    reloader = Reloader(config, read, datadir, desk, plugins, lambda: (*node.chains, *node.beacons))
     hub = Hub(node, Journal(datadir / JOURNAL_NAME), desk, plugins)
-    hooks = [(one.name, Webhook(hub, one, datadir / WEBHOOKS_NAME)) for one in config.rpc.webhook]
+    hooks = [Webhook(hub, one, datadir / WEBHOOKS_NAME, metrics=metrics) for one in config.rpc.webhook]
     tracing.configure(config.trace)
     try:
         async with trio.open_nursery() as drivers:
@@ -111,7 +113,7 @@ async def _main(config: Config, read: Callable[[], Config]) -> None:
                     stop=stop.set,
                     desk=desk,
                     services=Services(reload=reloader.answer, hub=hub, plugins=plugins.states),
-                    tls=tls_context(config.rpc.tls_cert, config.rpc.tls_key),
+                    tls=ready.tls,
                     insecure=config.rpc.insecure,
                 )
                 settle()
@@ -120,8 +122,8 @@ async def _main(config: Config, read: Callable[[], Config]) -> None:
                 services.start_soon(supervise, "plugins", HeaderChecks(node, hub, plugins).run)
                 for name in (one.network for one in node.followed.values() if isinstance(one, BitcoinFollower)):
                     services.start_soon(supervise, f"watches {name}", Scanner(node, hub, name).run)
-                for name, hook in hooks:
-                    services.start_soon(supervise, f"webhook {name}", hook.run)
+                for hook in hooks:
+                    services.start_soon(supervise, f"webhook {hook.name}", hook.run)
                 if config.electrum.enabled:
                     from spvnode.electrum.server import serve_electrum  # noqa: PLC0415 - for those who want it
 

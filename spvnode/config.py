@@ -374,6 +374,16 @@ def ensure_datadir(path: Path) -> Path:
     return path
 
 
+def whose(path: Path) -> str:
+    """``PATH belongs to NAME``: of ``path``, or of the nearest folder above it that this user may look at."""
+    for one in (path, *path.parents):
+        try:
+            return f"{one} belongs to {owner_name(one.stat().st_uid)}"
+        except OSError:
+            continue
+    return f"{path} cannot be seen"
+
+
 def owner_name(uid: int) -> str:
     """A user's name, or the number of one that has none."""
     try:

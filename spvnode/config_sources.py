@@ -19,7 +19,7 @@ from typing import Any, get_args, get_origin
 import msgspec
 from msgspec.structs import fields
 
-from spvnode.config import Config, data_path
+from spvnode.config import Config, data_path, whose
 from spvnode.config_middleware import STEP_NAMES
 from spvnode.errors import InputError
 from spvnode.inputs import parse_checkpoint, parse_network, parse_root, placed_problem, shown
@@ -31,7 +31,7 @@ CONFIG_VARIABLE = "SPVNODE_CONFIG"
 MAX_CONFIG_BYTES = 1 << 20
 """A config file is a page or two; a wrong path may be a video."""
 
-RESERVED_ENV = frozenset({CONFIG_VARIABLE, "SPVNODE_KERNELS", "SPVNODE_SHA256", "SPVNODE_TOKEN_KEY"})
+RESERVED_ENV = frozenset({CONFIG_VARIABLE, "SPVNODE_BLS", "SPVNODE_KERNELS", "SPVNODE_SHA256", "SPVNODE_TOKEN_KEY"})
 """Variables of ours that are not keys of the config: which file to read, which native code to run, and a secret, which
 no config file shall hold."""
 TEST_PREFIX = "SPVNODE_TEST_"
@@ -101,6 +101,8 @@ def file_layer(path: Path, *, required: bool) -> Layer:
         # Unless the file was named, nobody has heard of it: the data directory is what is wrong.
         field, problem = (str(path), "") if required else ("datadir", f"{path.parent}: ")
         raise InputError(field, f"{problem}{error.strerror}") from error
+    except PermissionError as error:
+        raise InputError(str(path), f"{error.strerror}; {whose(path)}") from error
     except OSError as error:
         raise InputError(str(path), str(error.strerror)) from error
     if len(raw) > MAX_CONFIG_BYTES:

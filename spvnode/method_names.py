@@ -50,7 +50,7 @@ METHODS: dict[str, tuple[str, dict[str, str]]] = {
     "verifytxoutproof": ("The transactions that a proof proves.", {"proof": "string", "network": "string"}),
     "waitforblockheight": ("Answers when the chain is that high.", {"height": "number", "timeout": "number", "network": "string"}),
     "waitfornewblock": ("Answers when the tip is another.", {"timeout": "number", "current_tip": "string", "network": "string"}),
-    "watch": ("Tells once something has happened to a block, a transaction, or a script.", {"kind": '"confirmations" or "time" or "reorg" or "script"', "hash": "string", "confirmations": "number", "time": "object", "txid": "string", "scripts": "array", "addresses": "array", "since": "object", "network": "string"}),
+    "watch": ("Tells once something has happened to a block, a transaction, or a script.", {"kind": '"confirmations" or "time" or "reorg" or "script"', "hash": "string", "confirmations": "number", "time": "number", "txid": "string", "scripts": "array", "addresses": "array", "since": "number", "network": "string"}),
     "why": ("What believing a block rests on.", {"block": "number or string", "network": "string"}),
 }
 """Method: (summary, type as JSON readers know it by parameter)."""

@@ -4,13 +4,13 @@ Two kinds. What the RPC does is counted where it happens. What the node knows ab
 machine's own counts) is read off it by ``observe``, on the event loop's thread, because views hold still only there.
 ``render`` then makes the text in a worker thread: some 8 us a sample would otherwise stall the loop.
 
-Labels are bounded: networks and plugins by the config, methods by the registry, reasons by enums. No label holds
-remote text.
+Labels are bounded: networks, plugins and webhooks by the config, methods by the registry, reasons by enums. No label
+holds remote text.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from prometheus_client import (
@@ -62,9 +62,29 @@ class Metrics:
             registry=self.registry,
         )
 
+        self.webhook_tries = Counter(
+            "spvnode_webhook_tries",
+            "Tries to deliver an event: delivered (a 2xx answer), refused (another answer), failed (no answer).",
+            ["webhook", "outcome"],
+            registry=self.registry,
+        )
+        self.webhook_dead = Counter(
+            "spvnode_webhook_dead_letters", "Events given up after the last try.", ["webhook"], registry=self.registry
+        )
+        self.webhook_lag = Gauge(
+            "spvnode_webhook_lag",
+            "Events that it has yet to look at, or to deliver.",
+            ["webhook"],
+            registry=self.registry,
+        )
+        self.lags: dict[str, Callable[[], int]] = {}
+        """By webhook that has begun: what its lag is now."""
+
     def observe(self, node: NodeView) -> None:
         """Reads the node. Call on the event loop's thread, before each ``render``."""
         self._node.metrics = list(node_families(node))
+        for name, lag in self.lags.items():
+            self.webhook_lag.labels(name).set(lag())
 
     def render(self) -> bytes:
         """The exposition text, of the node as last observed. Thread-safe."""

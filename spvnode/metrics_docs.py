@@ -26,9 +26,9 @@ scope `read`:
         static_configs: [{targets: ["127.0.0.1:8342"]}]
 
 `docs/grafana.json` is a dashboard over them (Grafana: Dashboards, New, Import). Beside these come the process's own
-`process_*` (CPU, memory, file descriptors, start). Labels are bounded: networks and plugins by the configuration,
-methods by their table, reasons by enumerations; none holds what a peer or a caller said. A counter's sample ends in
-`_total`; a histogram has `_bucket`, `_sum` and `_count`.
+`process_*` (CPU, memory, file descriptors, start). Labels are bounded: networks, plugins and webhooks by the
+configuration, methods by their table, reasons and outcomes by enumerations; none holds what a peer or a caller said. A
+counter's sample ends in `_total`; a histogram has `_bucket`, `_sum` and `_count`.
 
 | metric | type | labels | meaning |
 |---|---|---|---|
@@ -36,8 +36,8 @@ methods by their table, reasons by enumerations; none holds what a peer or a cal
 _TRACES = """
 # Traces
 
-With `[trace] enabled = true` and the extra `otel` (`pip install 'spvnode[otel]'`), spans go to an OpenTelemetry
-collector by OTLP over HTTP. `spvnode reload` takes new settings at once.
+With `[trace] enabled = true` and the extra `otel` (`.venv/bin/pip install '.[otel]'` in the checkout), spans go to an
+OpenTelemetry collector by OTLP over HTTP. `spvnode reload` takes new settings at once.
 
 | span | attributes | around |
 |---|---|---|

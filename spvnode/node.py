@@ -97,7 +97,13 @@ class Node:
         one = self.followed[network]
         driver = one.driver
         state = {"state": str(State.IDLE), "waiting_for": one.waits_for} if driver is None else driver.info()
-        return {**state, "sources": list(self.sources.get(network, ())), **one.details()}
+        missing = [peer for control in one.controls() for peer in control.missing()]
+        return {
+            **state,
+            "sources": list(self.sources.get(network, ())),
+            "not_connected": [{"addr": peer.addr, "problem": peer.problem} for peer in missing],
+            **one.details(),
+        }
 
     def peers(self, network: str) -> Sequence[Mapping[str, Any]]:
         """See ``NodeView``."""
@@ -163,10 +169,15 @@ class Node:
         """See ``NodeView``."""
         return await self._on_demand(network).filter(block_hash)
 
+    def unreachable(self, network: str, *, filters: bool) -> str | None:
+        """See ``NodeView``."""
+        found = self.followed[network].on_demand
+        return _not_connected(network) if found is None else found.unreachable(filters=filters)
+
     def _on_demand(self, network: str) -> OnDemand:
         found = self.followed[network].on_demand
         if found is None:
-            raise Unavailable(f"this node is not connected to {network}'s own peers, who serve it: {WANT_BLOCK_PEERS}")
+            raise Unavailable(_not_connected(network))
         return found
 
     async def import_headers(self, network: str, headers: bytes) -> Mapping[str, Any]:
@@ -184,6 +195,10 @@ class Node:
         tip = driver.chain.tip
         return {"accepted": verdict.items, "height": tip.height, "bestblockhash": hash_hex(tip.hash),
                 "advanced": tip.height - before}  # fmt: skip
+
+
+def _not_connected(network: str) -> str:
+    return f"this node is not connected to {network}'s own peers, who serve it: {WANT_BLOCK_PEERS}"
 
 
 def _event(event: Event, text: Callable[[Hash32], str]) -> Mapping[str, Any]:

@@ -44,16 +44,35 @@ def verify_any(
     trusted_tip: bytes | str | None = None,
     trusted_start: bytes | str | None = None,
     trusted_checkpoint: bytes | str | None = None,
+    network: str | None = None,
     networks: Mapping[str, Network] | None = None,
 ) -> Verdict | BeaconVerdict:
     """Verdict on a bundle: canonical bytes, JSON text, bytes in hex, or parsed JSON. Never raises for what it holds.
 
     ``now``: Unix seconds. The first three trusted hashes are for header trees (``merkle.verify.verify`` says which
     forms they have; a tip for versions 1 and 3, a start for all but 4 and 6), ``trusted_checkpoint`` for version 2: a
-    block root, 32 bytes or hex. Hex with or without ``0x``. ``networks``: beacon chains by name, by default the public
-    ones. ``InputError`` when a trusted hash is none, or is given for a bundle of another version: it must not seem to
-    have been compared.
+    block root, 32 bytes or hex. Hex with or without ``0x``. ``network``: a proof of another one is refused, with reason
+    ``network``. ``networks``: beacon chains by name, by default the public ones. ``InputError`` when a trusted hash is
+    none, or is given for a bundle of another version: it must not seem to have been compared.
     """
+    found = _verify_any(
+        data, now, (trusted_root, trusted_tip, trusted_start), trusted_checkpoint=trusted_checkpoint, networks=networks
+    )
+    its = found.fields.get("network")
+    if found.ok and network is not None and its != network:
+        return Verdict(False, "network", f"Refused: it is a proof of {its}, and one of {network} was asked for.")
+    return found
+
+
+def _verify_any(
+    data: bytes | str | Mapping[str, Any],
+    now: float,
+    trusted: tuple[bytes | str | None, ...],
+    *,
+    trusted_checkpoint: bytes | str | None,
+    networks: Mapping[str, Network] | None,
+) -> Verdict | BeaconVerdict:
+    trusted_root, trusted_tip, trusted_start = trusted
     form = _form(data)
     hashes, checkpoint = _hashes(trusted_root, trusted_tip, trusted_start), _root(trusted_checkpoint)
     tree = {"trusted_root": trusted_root, "trusted_tip": trusted_tip, "trusted_start": trusted_start}

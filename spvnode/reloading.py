@@ -1,15 +1,15 @@
 """Reading the configuration again while the daemon runs: what can change does, the rest is named.
 
-All of the new configuration is read and checked before any of it is taken; what does not hold changes nothing.
+All of the new configuration is read and tried before any of it is taken, also what waits for a restart: what does not
+hold changes nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 import structlog
@@ -19,7 +19,8 @@ from spvnode import logs, tracing
 from spvnode.config import Config
 from spvnode.errors import InputError
 from spvnode.plugins.room import Room
-from spvnode.rpc.settings import Desk, load_settings
+from spvnode.rehearsal import abandoned, rehearse
+from spvnode.rpc.settings import Desk
 
 LIVE_KEYS = (
     "log.",
@@ -36,7 +37,6 @@ LIVE_KEYS = (
 whether the setting has changed or not, and so are the files of plugins."""
 
 log = structlog.get_logger("reload")
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,28 +48,36 @@ class Outcome:
 
 
 class Reloader:
-    """One daemon's. ``read`` makes a configuration of all its sources, as at the start."""
+    """One daemon's. ``read`` makes a configuration of all its sources, as at the start; ``begun`` tells which networks
+    have a chain."""
 
-    def __init__(self, started: Config, read: Callable[[], Config], datadir: Path, desk: Desk, plugins: Room) -> None:
+    def __init__(
+        self,
+        started: Config,
+        read: Callable[[], Config],
+        datadir: Path,
+        desk: Desk,
+        plugins: Room,
+        begun: Callable[[], Collection[str]] = tuple,
+    ) -> None:
         self._started = _flat(started)
         self._live = self._started
         self._read = read
         self._datadir = datadir
         self._desk = desk
         self._plugins = plugins
+        self._begun = begun
         self._turn = trio.Lock()
 
     async def reload(self) -> Outcome:
         """Raises InputError, and then nothing has changed."""
         async with self._turn:
-            # These only read: a file that never ends, a pipe say, must not keep the daemon from its own end.
-            config = await _abandoned(self._read)
-            settings = await _abandoned(partial(load_settings, config.rpc, self._datadir))
-            plugins = await self._plugins.load(config.plugin, config.filters)
+            config = await abandoned(self._read)
+            ready = await rehearse(config, self._datadir, self._plugins, self._begun)
             await trio.to_thread.run_sync(tracing.configure, config.trace)
             logs.configure(config.log.level, config.log.format)
-            self._desk.now = settings
-            self._plugins.put(plugins)
+            self._desk.now = ready.settings
+            self._plugins.put(ready.plugins)
             found = _flat(config)
             applied = tuple(key for key in _changed(self._live, found) if key.startswith(LIVE_KEYS))
             restart = tuple(key for key in _changed(self._started, found) if not key.startswith(LIVE_KEYS))
@@ -90,11 +98,6 @@ class Reloader:
             log.error("the configuration does not hold; the old one stays", problem=str(error))  # noqa: TRY400
         except Exception:  # a firewall: what is in a file never ends a daemon that runs
             log.exception("the configuration cannot be read; the old one stays")
-
-
-async def _abandoned(work: Callable[[], T]) -> T:
-    """The result of ``work`` in a thread that nobody waits for who has to go."""
-    return await trio.to_thread.run_sync(work, abandon_on_cancel=True)  # type: ignore[call-arg]  # the stubs are older
 
 
 def _flat(config: Config) -> dict[str, Any]:

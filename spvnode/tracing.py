@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Final
 
 from spvnode.config_trace import TraceConfig
 from spvnode.errors import InputError
+from spvnode.extras import how_to_install
 from spvnode.logs import get_logger
 from spvnode.version import VERSION
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+    from opentelemetry.sdk.trace.export import SpanExporter
     from opentelemetry.trace import Tracer
 
 MAX_WAITING = 2_048
@@ -56,6 +58,12 @@ class Tracing:
             provider.shutdown()
 
 
+def require(config: TraceConfig) -> None:
+    """Raises InputError where these settings cannot be taken; nothing begins. Blocking."""
+    if config.enabled:
+        _exporter(config)
+
+
 _here = Tracing()
 configure = _here.configure
 close = _here.close
@@ -83,16 +91,21 @@ def _traced(tracer: Tracer, name: str, attributes: dict[str, str | int]) -> Iter
             raise
 
 
-def _provider(config: TraceConfig) -> TracerProvider:
+def _exporter(config: TraceConfig) -> SpanExporter:
     try:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415 - an extra
-        from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
     except ImportError as error:
         raise InputError(
-            "trace.enabled", f"OpenTelemetry is missing ({error.name}): pip install spvnode[otel]"
+            "trace.enabled", f"OpenTelemetry is missing ({error.name}): {how_to_install('otel')}"
         ) from error
+    return OTLPSpanExporter(endpoint=config.endpoint, timeout=config.timeout)
+
+
+def _provider(config: TraceConfig) -> TracerProvider:
+    exporter = _exporter(config)
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415 - an extra
+
     _forward_logs()
-    exporter = OTLPSpanExporter(endpoint=config.endpoint, timeout=config.timeout)
     return provider_with(BatchSpanProcessor(exporter, MAX_WAITING, max_export_batch_size=MAX_BATCH), config.sample)
 
 

@@ -22,6 +22,8 @@ from typing import TYPE_CHECKING, Any
 
 from merkle.errors import ProofError
 from merkle.verify import Verdict
+from spvnode.envelopes import opened
+from spvnode.errors import InputError
 from spvnode.proofs import NOT_A_PROOF, verify_any
 
 if TYPE_CHECKING:
@@ -145,21 +147,24 @@ def verify(
     trusted_tip: bytes | str | None = None,
     trusted_start: bytes | str | None = None,
     trusted_checkpoint: bytes | str | None = None,
+    network: str | None = None,
     networks: Mapping[str, Network] | None = None,
 ) -> Result:
-    """What ``proof`` shows: canonical bytes, their hex, JSON text, or parsed JSON, of any version. Never raises for
-    what it holds.
+    """What ``proof`` shows: canonical bytes, their hex, JSON text, or parsed JSON, of any version; also inside a
+    method's result or a JSON-RPC reply. Never raises for what it holds.
 
     ``now``: Unix seconds, for proofs of a beacon chain (default: this machine's clock). Trusted hashes as
-    ``spvnode.proofs.verify_any`` takes them; InputError for one that is none, or that does not apply.
+    ``spvnode.proofs.verify_any`` takes them; InputError for one that is none, or that does not apply. ``network``: a
+    proof of another one is refused, with reason ``network``.
     """
     found = verify_any(
-        proof,
+        _opened(proof),
         time.time() if now is None else now,
         trusted_root=trusted_root,
         trusted_tip=trusted_tip,
         trusted_start=trusted_start,
         trusted_checkpoint=trusted_checkpoint,
+        network=network,
         networks=networks,
     )
     common = (found.ok, found.reason, found.says, found.rests_on, tuple(found.claimed), found.fields)
@@ -168,6 +173,15 @@ def verify(
     if not isinstance(found, Verdict):
         return Beacon(*common, **_beacon(found))
     return _of_tree(found.fields, common)
+
+
+def _opened(proof: bytes | str | Mapping[str, Any]) -> bytes | Mapping[str, Any]:
+    """The bundle; what holds none stays as it is, for the verdict to say so."""
+    data = proof.encode(errors="replace") if isinstance(proof, str) else proof
+    try:
+        return opened(data, "proof")
+    except InputError:
+        return data
 
 
 @dataclass(frozen=True, slots=True)

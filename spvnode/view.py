@@ -187,6 +187,18 @@ class Bans(Protocol):
         """Those in force."""
 
 
+class MissingPeer(Protocol):
+    """A peer that the operator named and that is not connected."""
+
+    @property
+    def addr(self) -> str:
+        """As it is dialed."""
+
+    @property
+    def problem(self) -> str | None:
+        """Of the last attempt; None before the first has ended."""
+
+
 class PeerControl(Protocol):
     """What the operator may do to the peers of one wire. ``ValueError`` for an address that is none."""
 
@@ -201,6 +213,9 @@ class PeerControl(Protocol):
 
     def once(self, address: str, /) -> None:
         """Tries it once, soon."""
+
+    def missing(self) -> Sequence[MissingPeer]:
+        """Those that it keeps connected to and that are not, with the reason."""
 
     def disconnect(self, peer: str, /) -> bool:
         """Parts from whom ``peer`` names, an id or an address; False where nobody is."""
@@ -279,6 +294,9 @@ class NodeView(Protocol):
 
     async def fetch_filter(self, network: str, block_hash: Hash32) -> BlockFilter:
         """The compact filter of a main-chain block, likewise, cross-checked between peers."""
+
+    def unreachable(self, network: str, *, filters: bool) -> str | None:
+        """Why no peer can be asked for blocks now (with ``filters``: for compact filters); None where one can."""
 
     async def import_headers(self, network: str, headers: bytes) -> Mapping[str, Any]:
         """Checks and commits a run of headers; returns ``accepted``, ``height``, ``bestblockhash``; raises

@@ -119,7 +119,9 @@ class BeaconNet:
         self._saver = Saver((self._book, scores), offload)
         rng = rng or random.Random()  # noqa: S311  spreads load; an attacker gains nothing by knowing it
         addrs = [static_address(text) for text in static]
-        self._dialer = Dialer(host, self._book, scores, addrs, target=target_outbound, wall=wall, rng=rng, bans=bans)
+        self._dialer = Dialer(
+            host, self._book, scores, addrs, target=target_outbound, wall=wall, rng=rng, bans=bans, network=network
+        )
         self._roster = self._make_roster(keep_last, bans)
         self.control = Control(self._dialer, self._roster)
         """For the operator."""

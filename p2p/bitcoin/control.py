@@ -7,6 +7,7 @@ from typing import Any
 from p2p.bitcoin.dialing import PREFIX, parse_target
 from p2p.bitcoin.peers import Population
 from p2p.roster import Roster
+from p2p.troubles import Missing
 
 
 class WireControl:
@@ -39,6 +40,10 @@ class WireControl:
     def once(self, address: str) -> None:
         """Try it once, soon."""
         self._population.once(parse_target(address.removeprefix(PREFIX), self._port))
+
+    def missing(self) -> list[Missing]:
+        """Those kept that are not connected, and why."""
+        return self._population.missing()
 
     def disconnect(self, peer: str) -> bool:
         """Part from whom ``peer`` names, an id or an address as it is listed. False where nobody is."""

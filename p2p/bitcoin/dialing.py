@@ -17,6 +17,7 @@ from trio.abc import Stream
 
 from p2p.bitcoin.netaddr import Endpoint, NetAddressError, Network, host_text, parse_endpoint
 from p2p.port import DialFailed
+from p2p.troubles import cause
 
 PREFIX: Final = "btc:"
 """Names of this network's peers begin so."""
@@ -138,7 +139,7 @@ async def _connect(host: str, port: int, seconds: float) -> trio.SocketStream:
         try:
             return await trio.open_tcp_stream(host, port)
         except (OSError, UnicodeError) as error:  # a name that cannot be encoded is one that nobody has
-            raise DialFailed(f"{host}:{port}: {error}") from error
+            raise DialFailed(f"{host}:{port}: {cause(error)}") from error
     raise DialFailed(f"{host}:{port}: no connection in {seconds:g} s")
 
 

@@ -25,6 +25,7 @@ from p2p.bitcoin.peer import Kind, Line
 from p2p.bucket import TokenBucket
 from p2p.faults import FaultReason, RemoteFault
 from p2p.port import DialFailed
+from p2p.troubles import Troubles
 
 MAX_INBOUND: Final = 32
 """Inbound connections, handshakes included. Strangers fill it; then who deserves it least makes room for the next, and
@@ -73,6 +74,7 @@ class Lines:
         merits: Callable[[str], Merits],
         wall: Callable[[], float],
         changed: Callable[[], None],
+        network: str = "bitcoin",
     ) -> None:
         self._greeter = greeter
         self._dial = dial
@@ -87,6 +89,8 @@ class Lines:
         self._lines: dict[str, Line] = {}
         self._shaking: dict[str, _Shaking] = {}
         self._accepts = TokenBucket(ACCEPT_RATE, ACCEPT_BURST, 0.0)
+        self.troubles = Troubles(network)
+        """With the targets that the operator named, as they are written."""
         self.ourselves: dict[str, None] = {}
         """Peers that turned out to be ourselves, in order."""
 
@@ -122,12 +126,13 @@ class Lines:
         try:
             outcome = await self._greeter.dial(target, self._dial, v2=v2, named=kind is Kind.MANUAL)
         except DialFailed as failed:
-            log.debug("dial failed", addr=str(target), problem=str(failed))
+            self.troubles.failed(str(target), str(failed))
             return False
         except Exception:  # firewall: one address must not take the wire down; nothing is hidden
             log.exception("dialing failed", addr=str(target))
             return False
         if isinstance(outcome, NotWanted):
+            self.troubles.failed(str(target), outcome.text)
             self._not_wanted(target.peer, outcome)
             return False
         if endpoint is not None:
@@ -206,6 +211,7 @@ class Lines:
             await line.connected.link.close()
             return False
         self._lines[line.peer] = line
+        self.troubles.cleared(str(line.target))
         self._tell(line, True)
         return True
 

@@ -108,6 +108,7 @@ class BitcoinNet:
             merits=self._merits,
             wall=self._wall,
             changed=self._changed,
+            network=self.params.name,
         )
 
     def _make_roster(self, static: set[str]) -> Roster[Peer, Allowance]:

@@ -27,6 +27,7 @@ from p2p.bitcoin.netaddr import Endpoint
 from p2p.bitcoin.peer import Kind, Peer
 from p2p.dialer import MAX_KEPT, STABLE_S, STATIC_CAP_S, STATIC_FIRST_S, TooManyKept
 from p2p.saving import Offload
+from p2p.troubles import Missing
 
 OUTBOUND: Final = 8
 """Connections to addresses of the book (Core's MAX_OUTBOUND_FULL_RELAY_CONNECTIONS)."""
@@ -77,6 +78,8 @@ class Population:
         self._peers = peers
         self._book = book
         self._manual = {target: trio.CancelScope() for target in manual}
+        for target in manual:
+            lines.troubles.expect(str(target))
         self._nursery: trio.Nursery | None = None
         self._waiting: list[Target] = []
         self._outbound = outbound
@@ -145,6 +148,7 @@ class Population:
         if len(self._manual) >= MAX_KEPT:
             raise TooManyKept(f"{MAX_KEPT} peers are kept already; remove one first")
         scope = self._manual[target] = trio.CancelScope()
+        self._lines.troubles.expect(str(target))
         if self._nursery is not None:
             self._nursery.start_soon(self._keep_within, target, scope)
         return True
@@ -154,7 +158,12 @@ class Population:
         scope = self._manual.pop(target, None)
         if scope is not None:
             scope.cancel()
+            self._lines.troubles.forget(str(target))
         return scope is not None
+
+    def missing(self) -> list[Missing]:
+        """Those kept that are not connected, and why."""
+        return [self._lines.troubles.of(str(one)) for one in self._manual if self._lines.get(one.peer) is None]
 
     def once(self, target: Target) -> None:
         """Dial it once, soon, unless it is connected. What is asked for before ``run`` waits for it."""
@@ -170,7 +179,9 @@ class Population:
     async def _keep(self, target: Target) -> None:
         backoff = Backoff(STATIC_FIRST_S, STATIC_CAP_S, self._rng)
         while True:
-            if not self._unwelcome(target.peer):
+            if self._unwelcome(target.peer):
+                self._lines.troubles.failed(str(target), "banned, or left alone for its faults")
+            else:
                 began = trio.current_time()
                 if self._lines.get(target.peer) is not None or await self._lines.dial(target, Kind.MANUAL):
                     await self._until_gone(target.peer)

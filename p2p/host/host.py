@@ -45,15 +45,9 @@ from p2p.port import (
     StreamRefused,
     Validator,
 )
+from p2p.troubles import cause
 
 log = structlog.get_logger(__name__)
-
-
-def _why(error: BaseException) -> str:
-    """The first cause of an error: libp2p wraps each in one that says less."""
-    while error.__cause__ is not None and str(error.__cause__):
-        error = error.__cause__
-    return str(error) or type(error).__name__
 
 
 class LibP2PHost:
@@ -111,7 +105,7 @@ class LibP2PHost:
             raise DialFailed(f"{addr}: no connection within the deadline") from error
         except Exception as error:
             # Firewall: handshake code of three libraries fed by a stranger; whatever it raises, the dial has failed.
-            raise DialFailed(f"{addr}: {_why(error)}") from error
+            raise DialFailed(f"{addr}: {cause(error)}") from error
 
     async def disconnect(self, peer: str) -> None:
         """See ``Host``."""
@@ -168,7 +162,7 @@ class LibP2PHost:
         except trio.TooSlowError as error:
             raise StreamRefused(f"{', '.join(wanted)}: no answer within the deadline") from error
         except (SwarmException, IOException, MuxedStreamError, StreamFailure) as error:
-            raise StreamRefused(f"{', '.join(wanted)}: {_why(error)}") from error
+            raise StreamRefused(f"{', '.join(wanted)}: {cause(error)}") from error
         return LibP2PStream(stream, known)
 
     def handle(self, protocol: str, handler: StreamHandler) -> None:

@@ -14,7 +14,7 @@ from spvnode.bitcoin.chain import HeaderChain
 from spvnode.bitcoin.changes import Rejected
 from spvnode.bitcoin.params import ChainParams
 from spvnode.bitcoin.reads import HeaderReader
-from spvnode.bitcoin.rules import Reason
+from spvnode.bitcoin.rules import Reason, mismatch
 from spvnode.types import HASH_SIZE, HEADER_SIZE, PREV_HASH, Hash32, Height, SideBranch
 
 
@@ -49,7 +49,7 @@ def check_backfill_run(params: ChainParams, anchor: Anchor, headers: bytes) -> A
     for height, block_hash in ((Height(0), params.genesis_hash), *params.checkpoints):
         at = height - start
         if 0 <= at < total and hashes[at * HASH_SIZE : (at + 1) * HASH_SIZE] != block_hash:
-            return Rejected(Reason.CHECKPOINT_MISMATCH, at, f"height {height}")
+            return Rejected(mismatch(params, height), at, f"height {height}")
     return Anchor.of(start, headers)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from merkle.hashing import sha256d
@@ -70,6 +70,8 @@ class ChainParams:
     bip94: bool
     minimum_chain_work: Work
     checkpoints: tuple[tuple[Height, Hash32], ...] = ()
+    held: Height | None = None
+    """Of these, the operator's; his word may be the wrong one."""
     presync: PresyncParams = CORE_PRESYNC
     addresses: AddressForm = TEST_ADDRESSES
     genesis_hash: Hash32 = field(init=False)
@@ -88,6 +90,13 @@ class ChainParams:
         """Height of the highest built-in checkpoint at or below ``tip_height``."""
         passed = [height for height, _ in self.checkpoints if height <= tip_height]
         return passed[-1] if passed else None
+
+    def holding(self, height: Height, block_hash: Hash32) -> ChainParams:
+        """These with one checkpoint more, which outweighs work like those that are built in: whoever names a block
+        vouches for it. One that is built in stays as it is."""
+        if height in dict(self.checkpoints):
+            return self
+        return replace(self, checkpoints=tuple(sorted([*self.checkpoints, (height, block_hash)])), held=height)
 
 
 _SATOSHI_MERKLE_ROOT = hash_from_hex("4a5e1e4baab89f3a32518a88c31bc87f618f76673e2cc77ab2127b7afdeda33b")

@@ -24,7 +24,7 @@ from spvnode.bitcoin.packing import RunContext, pack_params
 from spvnode.bitcoin.params import ChainParams
 from spvnode.bitcoin.pow import block_proof
 from spvnode.bitcoin.redownload import Commitments, RedownloadBuffer
-from spvnode.bitcoin.rules import MAX_FUTURE_BLOCK_TIME, NO_TIME_LIMIT, Reason, median_time_past
+from spvnode.bitcoin.rules import MAX_FUTURE_BLOCK_TIME, NO_TIME_LIMIT, Reason, median_time_past, mismatch
 from spvnode.bitcoin.validation import check_run
 from spvnode.bitcoin.work import bits_of
 from spvnode.following import Blame
@@ -144,6 +144,7 @@ class Presync:
     ) -> None:
         if len(salt) != SALT_SIZE or not 0 <= offset < params.presync.commitment_period:
             raise ValueError(f"salt of {len(salt)} bytes, offset {offset}")
+        self._params = params
         self._terms = params.presync
         self._packed = pack_params(params)
         self._checkpoints = dict(params.checkpoints)
@@ -241,7 +242,9 @@ class Presync:
         for height, block_hash in self._checkpoints.items():
             at = height - first
             if 0 <= at < result.count and result.hashes[at * HASH_SIZE : (at + 1) * HASH_SIZE] != block_hash:
-                return Refused(Reason.CHECKPOINT_MISMATCH, at, Blame.SENDER, f"height {height}")
+                reason = mismatch(self._params, height)
+                blame = Blame.SENDER if reason is Reason.CHECKPOINT_MISMATCH else Blame.NOBODY
+                return Refused(reason, at, blame, f"height {height}")
         if result.reason is not None:
             apart = result.reason is Reason.PREV_NOT_FOUND and result.count == 0
             blame = Blame.UNLINKED if apart else Blame.SENDER

@@ -15,6 +15,7 @@ from hashlib import sha256
 from native import BytesLike
 from spvnode.bitcoin.header import HEADER_STRUCT
 from spvnode.bitcoin.packing import MEDIAN_TIME_SPAN, PARAMS_STRUCT, RunContext
+from spvnode.bitcoin.params import ChainParams
 from spvnode.bitcoin.pow import MAX_TARGET, block_proof, calculate_next_work, target_of
 from spvnode.types import HASH_SIZE, HEADER_SIZE, Hash32, Height, Work
 
@@ -39,8 +40,14 @@ class Reason(StrEnum):
     # The following are the tree's, not the kernel's.
     BAD_LENGTH = "bad-headers-length"
     CHECKPOINT_MISMATCH = "checkpoint-mismatch"
+    OPERATOR_CHECKPOINT_MISMATCH = "operator-checkpoint-mismatch"
     FORK_PRIOR_TO_CHECKPOINT = "bad-fork-prior-to-checkpoint"
     SIDE_BRANCH_LIMIT = "side-branch-limit"
+
+
+def mismatch(params: ChainParams, height: Height) -> Reason:
+    """Why a header is refused that is not the checkpoint at ``height``."""
+    return Reason.OPERATOR_CHECKPOINT_MISMATCH if height == params.held else Reason.CHECKPOINT_MISMATCH
 
 
 REASON_BY_CODE: dict[int, Reason] = {

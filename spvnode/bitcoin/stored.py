@@ -40,6 +40,7 @@ HEADER_TERMS = Terms(
 BLAME = {
     Reason.PREV_NOT_FOUND: Blame.UNLINKED,
     Reason.TIME_TOO_NEW: Blame.CLOCK,
+    Reason.OPERATOR_CHECKPOINT_MISMATCH: Blame.NOBODY,  # whoever it is that is wrong, most peers are honest
     Reason.SIDE_BRANCH_LIMIT: Blame.NOBODY,  # it has its proof of work, and we hold what we were fed before
 }
 """Whose doing a broken rule is, where it is not the sender's."""
@@ -104,6 +105,8 @@ class StoredChain:
         self.params = params
         self.store = store
         self._clock = clock
+        self.contradictions = 0
+        """Runs refused so far because of another block at a checkpoint."""
         self.headers = HeaderChain(params, store, None if store.complete else start)
         self.report = self._load()
 
@@ -158,6 +161,7 @@ class StoredChain:
         count = len(items) // HEADER_SIZE
         change = self.headers.plan(items, now)
         if isinstance(change, Rejected):
+            self.contradictions += change.reason is Reason.OPERATOR_CHECKPOINT_MISMATCH
             blame = BLAME.get(change.reason, Blame.SENDER)
             return Verdict(Outcome.REJECTED, count, reason=str(change.reason), index=change.index, blame=blame)
         undone = len(change.undo) // HASH_SIZE if isinstance(change, Reorganization) else 0

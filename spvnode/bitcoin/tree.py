@@ -27,7 +27,7 @@ from spvnode.bitcoin.header import header_hash
 from spvnode.bitcoin.mainchain import MainChain, context_after
 from spvnode.bitcoin.packing import RunContext, pack_params
 from spvnode.bitcoin.params import ChainParams
-from spvnode.bitcoin.rules import MAX_FUTURE_BLOCK_TIME, NO_TIME_LIMIT, Reason
+from spvnode.bitcoin.rules import MAX_FUTURE_BLOCK_TIME, NO_TIME_LIMIT, Reason, mismatch
 from spvnode.bitcoin.validation import RunResult, check_run
 from spvnode.bitcoin.work import check_marked
 from spvnode.types import HASH_SIZE, HEADER_SIZE, PREV_HASH, CommitKind, Hash32, HeaderCommit, Height, SideBranch, Work
@@ -201,7 +201,7 @@ class BlockTree:
         for height, block_hash in self._checkpoints.items():
             at = height - first_height
             if 0 <= at < result.count and result.hashes[at * HASH_SIZE : (at + 1) * HASH_SIZE] != block_hash:
-                return Rejected(Reason.CHECKPOINT_MISMATCH, skip + at, f"height {height}")
+                return Rejected(mismatch(self._params, height), skip + at, f"height {height}")
         if result.reason is None:
             return None
         return Rejected(result.reason, skip + result.count, f"height {first_height + result.count}")

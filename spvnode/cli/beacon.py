@@ -71,6 +71,11 @@ def silent_apis(apis: Iterable[Mapping[str, Any]]) -> list[str]:
     return found
 
 
+def missing_peers(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Named peers that are not connected, and why, as far as is known."""
+    return [f"{row['addr']}: {row['problem'] or 'no answer yet'}" for row in rows]
+
+
 def utc(unix: int) -> str:
     """Unix seconds, and the same in words."""
     return f"{unix} ({time.strftime('%Y-%m-%d %H:%M:%S UTC', time.gmtime(unix))})"

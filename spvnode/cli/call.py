@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import click
 
-from spvnode.cli.client import Client
+from spvnode.cli.client import METHOD_NOT_FOUND, Client, DaemonError
 from spvnode.cli.files import read_file
 from spvnode.cli.options import find_datadir, place_options
 from spvnode.client.exchange import MAX_REPLY
@@ -17,6 +17,7 @@ from spvnode.errors import InputError
 from spvnode.method_names import METHODS
 
 _TEXT = {"string"}
+_NAME = re.compile(r"[a-z][a-z0-9_]*\Z")
 _OPTION = re.compile(r"--[a-z]")
 
 
@@ -32,7 +33,15 @@ def command(method: str, params: tuple[str, ...], datadir: str | None, config: s
     '["a", 1]') or plain text; @FILE is the text in FILE, @- that of standard input. The options below may stand
     anywhere; a text that begins with -- is given by its name.
     """
-    result = Client(find_datadir(datadir, config)).call(method, bind(method, params), about="PARAMS")
+    client = Client(find_datadir(datadir, config))
+    try:
+        result = client.call(method, bind(method, params), about="PARAMS")
+    except DaemonError as error:
+        if error.rpc_code != METHOD_NOT_FOUND:
+            raise
+        near = _nearest(method, METHODS)
+        meant = f"; did you mean {near}?" if near else ";"
+        raise InputError("METHOD", f"no method {method[:80]!r}{meant} `spvnode call help` lists them all") from error
     click.echo(result if isinstance(result, str) and not as_json else json.dumps(result, indent=2))
 
 
@@ -55,7 +64,10 @@ def bind(method: str, words: Sequence[str]) -> dict[str, Any] | list[Any]:
             raise InputError("PARAMS", f"{word[:80]!r} stands behind a named one; name it, or put it first")
         else:
             place = len(listed)
-            listed.append(value_of(word, kinds[positions[place]] if place < len(positions) else ""))
+            kind = kinds[positions[place]] if place < len(positions) else ""
+            if equals and method in METHODS and _NAME.match(name):
+                _refuse_misspelt(method, name, kind)
+            listed.append(value_of(word, kind))
     if not named:
         return listed
     if len(listed) > len(positions):
@@ -66,12 +78,34 @@ def bind(method: str, words: Sequence[str]) -> dict[str, Any] | list[Any]:
     return {**dict(zip(positions, listed, strict=False)), **named}
 
 
+def _refuse_misspelt(method: str, name: str, kind: str) -> None:
+    """A text for which ``kind`` has room may hold a = itself, unless what stands before it is nearly a name."""
+    kinds = METHODS[method][1]
+    near = _nearest(name, kinds)
+    if _is_text(kind) and not near:
+        return
+    meant = f"did you mean {near!r}? There are" if near else "there are"
+    known = f"{meant} {', '.join(kinds)}" if kinds else f"{method} takes none"
+    raise InputError("PARAMS", f"no parameter {name[:80]!r}; {known}")
+
+
+def _nearest(word: str, known: Iterable[str]) -> str:
+    """The name that is most like ``word``; empty where none is."""
+    from difflib import get_close_matches  # noqa: PLC0415 - for errors alone
+
+    return next(iter(get_close_matches(word[:80], known, 1)), "")
+
+
+def _is_text(kind: str) -> bool:
+    return kind in _TEXT or kind.startswith('"')
+
+
 def value_of(word: str, kind: str) -> Any:
     """A parameter of the JSON type ``kind`` (empty where that is not known)."""
     if word.startswith("@"):
         raw = read_file(word[1:], MAX_REPLY, word[:80])
         word = raw.decode("utf-8", "replace").strip()
-    if kind in _TEXT or kind.startswith('"'):  # 64 digits may be a hash, and 1e10 a name
+    if _is_text(kind):  # 64 digits may be a hash, and 1e10 a name
         return None if word == "null" else word
     try:
         found = json.loads(word)

@@ -15,9 +15,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from spvnode.cli.beacon import silent_apis
+from spvnode.cli.beacon import missing_peers, silent_apis
 from spvnode.cli.output import seconds
-from spvnode.config import MAX_DATADIR_BYTES, WORLD_WRITABLE, owner_name
+from spvnode.config import MAX_DATADIR_BYTES, WORLD_WRITABLE, Config, owner_name
+from spvnode.errors import InputError
 from spvnode.networks import BITCOIN, ETHEREUM
 from spvnode.sources import API, MESH, OWN_NETWORK
 
@@ -35,6 +36,10 @@ MIN_CLOCKS = 3
 """Peers whose clocks are compared: one of two may be the one that is wrong."""
 FEW_PEERS = 2
 """With one alone nobody contradicts it."""
+OTHERS = 0o077
+"""Mode bits of group and others: a data directory is its owner's alone (0700)."""
+NAME_ONE = "it has no public peers: name a node with --connect HOST:PORT, or a spvnode with --peer"
+"""For a network of one's own, such as regtest."""
 DNS_SECONDS = 5.0
 """For all names together."""
 HORIZON_WARN = 28 * 24 * 60 * 60
@@ -64,6 +69,30 @@ class Finding:
         return asdict(self)
 
 
+def settings(config: Config, place: Path) -> Finding:
+    """Whether a start would take them: tried as a start tries them."""
+    import trio  # noqa: PLC0415 - what --help does without
+
+    from spvnode.plugins.room import Room  # noqa: PLC0415
+    from spvnode.rehearsal import rehearse  # noqa: PLC0415
+
+    try:
+        trio.run(rehearse, config, place, Room())
+    except InputError as error:
+        return unfit(error)
+    return Finding("settings", State.OK, f"read; networks: {', '.join(config.networks)}")
+
+
+def unfit(error: InputError) -> Finding:
+    """Settings that do not hold, or cannot be read."""
+    fix = "correct that key; docs/cli.md lists all of them"
+    if isinstance(error.__cause__, PermissionError):
+        fix = "let this user read it, or run this as its owner"
+    elif isinstance(error.__cause__, OSError):
+        fix = "name another one, or make it"
+    return Finding("settings", State.FAIL, str(error), fix)
+
+
 def data_directory(place: Path) -> Finding:
     """There, ours, and nobody else's to write; as ``spvnode.config.ensure_datadir`` wants it."""
     what = "data directory"
@@ -84,6 +113,9 @@ def data_directory(place: Path) -> Finding:
         return Finding(what, State.FAIL, f"{place} may not be read and written", f"chmod 700 {place}")
     if len(os.fsencode(place)) > MAX_DATADIR_BYTES:
         return Finding(what, State.FAIL, f"{place} is too long for a socket in it", "name a shorter one")
+    if found.st_mode & OTHERS:
+        says = f"{place} is open to other users (mode {found.st_mode & 0o777:o})"
+        return Finding(what, State.WARN, says, f"chmod 700 {place}: what it holds is the daemon's alone")
     return Finding(what, State.OK, str(place))
 
 
@@ -101,6 +133,8 @@ def disk(place: Path) -> Finding:
 def coverage(network: str, sources: Sequence[Mapping[str, Any]]) -> Finding:
     """Whether a network has sources, as ``spvnode.sources`` has them: the daemon's, or else those of the settings."""
     what = f"sources of {network}"
+    if not sources and _is_private(network):
+        return Finding(what, State.WARN, "none", NAME_ONE)
     if not sources:
         fix = "allow its own network" + (", or the mesh; headers then come by `spvnode import` only"
                if network in BITCOIN else ", or name a Beacon API with --beacon-api URL")  # fmt: skip
@@ -109,6 +143,13 @@ def coverage(network: str, sources: Sequence[Mapping[str, Any]]) -> Finding:
     if len(sources) == 1:
         return Finding(what, State.WARN, f"{says} alone", "a second kind would show where the first one lies or stalls")
     return Finding(what, State.OK, says)
+
+
+def _is_private(network: str) -> bool:
+    """Whether it has no peers that anybody could find, as regtest."""
+    from p2p.bitcoin.seeds import SEEDS, Seeds  # noqa: PLC0415 - what --help does without
+
+    return network in BITCOIN and not SEEDS.get(network, Seeds()).any
 
 
 def _source(one: Mapping[str, Any]) -> str:
@@ -126,6 +167,12 @@ def apis(network: str, about: Mapping[str, Any]) -> Iterator[Finding]:
     """Beacon APIs that do not answer."""
     for says in silent_apis(about.get("apis", ())):
         yield Finding(f"APIs of {network}", State.WARN, says, "correct --beacon-api, or start what should answer there")
+
+
+def named(network: str, about: Mapping[str, Any]) -> Iterator[Finding]:
+    """Peers of the operator that are not connected."""
+    for says in missing_peers(about.get("not_connected", ())):
+        yield Finding(f"named peers of {network}", State.WARN, says, "correct its address or peer id, or start it")
 
 
 def dns(
@@ -203,6 +250,8 @@ def peers(network: str, about: Mapping[str, Any]) -> Finding:
     if count >= FEW_PEERS:
         return Finding(what, State.OK, f"{count} connected")
     fix = "wait a minute after a start; then look at the sources above, and let TCP out through the firewall"
+    if _is_private(network):
+        fix = NAME_ONE
     if network in BITCOIN and any(one["kind"] == OWN_NETWORK and one["named"] for one in about["sources"]):
         fix = "do the named nodes run, as full nodes? Another spvnode is met on the mesh, with --peer"
     if count:
@@ -221,6 +270,8 @@ _FIXES = (
     ("the mesh is off", "without peers the node knows only what is imported; leave out --no-mesh or --no-p2p"),
     ("starting", "wait: the store is being opened and checked"),
     ("waiting for the checkpoint's header", "reach a peer that has this block; is its hash right?"),
+    ("peers have another block", "the checkpoint in the settings is wrong, or all these peers lie: compare its hash"),
+    ("not yet at the checkpoint", "wait: peers bring the rest; where none do, look at the sources above"),
     ("the checkpoint is not on a valid chain", "it was wrong: begin in a new data directory, from another one"),
     ("synchronising", "wait; where it stays so, `spvnode status` counts the faults"),
     ("the clock is behind", "set the clock"),
@@ -228,6 +279,11 @@ _FIXES = (
         "waiting for a trusted checkpoint",
         "name one: --checkpoint NETWORK:ROOT; or sources: --beacon-api URL --quorum K",
     ),
+    (
+        "waiting for the checkpoint: named",
+        "reach a source that has it: no --no-p2p, or --beacon-api URL; is the root a beacon block's, an epoch's first?",
+    ),
+    ("waiting for another checkpoint", "correct or renew --checkpoint NETWORK:ROOT; the reason says what is wrong"),
     ("this version does not know the fork", "update spvnode"),
 )
 

@@ -21,6 +21,7 @@ _CREDENTIALS = struct.Struct("3i")  # pid, uid, gid: unix(7)
 _NAMES_PARAMETER = re.compile(r"[a-z_.]+(\[[0-9]+\])?: ")
 # Codes of spvnode.rpc.errors, which is not imported here: it would cost msgspec.
 IN_WARMUP = -28
+METHOD_NOT_FOUND = -32601
 # Internal error, the store refused, no peer gives it, no wire is up for it; the rest is bad input.
 _EXITS = {-32603: Exit.SOFTWARE, -20: Exit.STORE, -1: Exit.UNAVAILABLE, -31: Exit.UNAVAILABLE}
 _USAGE = "Usage: "
@@ -69,7 +70,12 @@ class Client:
             return json.loads(connection.getresponse().read(MAX_REPLY))
         except (FileNotFoundError, ConnectionRefusedError) as error:
             raise DaemonAbsent(self._datadir, "none runs") from error
-        except (PermissionError, NotADirectoryError) as error:  # starting one there would fail as well
+        except PermissionError as error:
+            from spvnode.config import whose  # noqa: PLC0415 - for this error alone
+
+            why = f"{error.strerror}: {whose(self._datadir)}, who alone may ask here"
+            raise DaemonAbsent(self._datadir, why, hint=False) from error
+        except NotADirectoryError as error:  # starting one there would fail as well
             raise DaemonAbsent(self._datadir, str(error.strerror), hint=False) from error
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise DaemonAbsent(self._datadir, getattr(error, "strerror", None) or str(error)) from error

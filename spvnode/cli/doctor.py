@@ -19,6 +19,7 @@ from spvnode.config import Config
 from spvnode.config_sources import load_config
 from spvnode.errors import InputError
 from spvnode.sources import sources_of
+from spvnode.store.folder import stored_networks
 
 _MARKS = {State.OK: "ok  ", State.WARN: "WARN", State.FAIL: "FAIL"}
 
@@ -50,9 +51,9 @@ def examine(datadir: str | None, config: str | None, *, offline: bool) -> Iterat
             flag_names={"datadir": "--datadir"},
         )
     except InputError as error:
-        yield Finding("settings", State.FAIL, str(error), "correct that key; docs/cli.md lists all of them")
+        yield checks.unfit(error)
         return
-    yield Finding("settings", State.OK, f"read; networks: {', '.join(settings.networks)}")
+    yield checks.settings(settings, place)
     yield checks.data_directory(place)
     yield checks.disk(place)
     told: dict[str, dict[str, Any]] = {}
@@ -63,17 +64,24 @@ def examine(datadir: str | None, config: str | None, *, offline: bool) -> Iterat
         yield Finding("daemon", State.FAIL, str(error), "look at its log; `spvnode run` shows it in a terminal")
     else:
         yield checks.daemon(place, None if client is None else list(told), settings.networks)
-    yield from _of_networks(settings, told, offline=offline)
+    yield from _of_networks(settings, place, told, offline=offline)
 
 
-def _of_networks(settings: Config, told: Told, *, offline: bool) -> Iterator[Finding]:
+def _networks(settings: Config, place: Path) -> Sequence[str]:
+    """Those of the settings; where only others have a store here, flags chose these the last time."""
+    stored = stored_networks(place)
+    return settings.networks if not stored or set(stored) & set(settings.networks) else stored
+
+
+def _of_networks(settings: Config, place: Path, told: Told, *, offline: bool) -> Iterator[Finding]:
     """A running daemon is asked: its flags may say other than the settings, which count where none runs."""
     sources = {name: about["sources"] for name, about in told.items()} or {
-        name: sources_of(settings, name) for name in settings.networks
+        name: sources_of(settings, name) for name in _networks(settings, place)
     }
     for network, found in sources.items():
         yield checks.coverage(network, found)
         yield from checks.apis(network, told.get(network, {}))
+        yield from checks.named(network, told.get(network, {}))
     if not offline:
         yield from checks.dns(sources)
     yield checks.clock(told)

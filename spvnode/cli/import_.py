@@ -28,6 +28,7 @@ from spvnode.importer import (
     store_file,
 )
 from spvnode.inputs import CheckpointInput, parse_checkpoint, parse_network
+from spvnode.networks import ETHEREUM
 from spvnode.opening import open_stored
 from spvnode.types import Hash32, Height, Work, hash_from_hex, hash_hex
 
@@ -55,6 +56,9 @@ def command(
     header; importing again goes on where the chain ends. @bundled is the mainnet history that ships with spvnode,
     blocks 0 to 32,259. If a daemon runs, the headers go through it.
     """
+    if network in ETHEREUM:
+        known = ", ".join(NETWORKS)
+        raise InputError("--network", f"{network}: only headers of Bitcoin's networks are imported ({known})")
     params = NETWORKS[parse_network(network, "--network", tuple(NETWORKS))]
     flags = {"datadir": datadir} if datadir else {}
     settings = load_config(

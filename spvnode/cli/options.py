@@ -31,8 +31,9 @@ def place_options(function: F) -> F:
 def find_datadir(datadir: str | None, config: str | None) -> Path:
     """The data directory by flag, environment or config file. Raises ``InputError``."""
     from spvnode.config import data_path  # noqa: PLC0415 - --help needs neither
-    from spvnode.config_sources import CONFIG_VARIABLE, load_config  # noqa: PLC0415
+    from spvnode.config_sources import CONFIG_VARIABLE, env_layer, load_config  # noqa: PLC0415
 
+    env_layer(os.environ)  # a variable that is misspelt would be no data directory, and another daemon asked
     if datadir is not None:
         return data_path(datadir)
     named = os.environ.get("SPVNODE_DATADIR", "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -113,9 +114,8 @@ def command(**given: Any) -> int:
     flags = flag_values(given)
     read = partial(load_config, config_file=file, environ=os.environ, flags=flags, flag_names=FLAG_NAMES)
     config = read()
-    for entry in (*flags.get("wire", ()), *flags.get("beacon", ())):
-        if entry["network"] not in config.networks and set(entry) - {"network", *SWITCHES}:
-            raise InputError("--network", f"does not name {entry['network']}, which other options are about")
+    for key, kind in (("wire", "Bitcoin"), ("beacon", "Ethereum")):
+        _refuse_needless(key, kind, flags.get(key, ()), config.networks)
     for text in given["checkpoint"]:
         network = text.partition(":")[0]
         if network not in config.networks:
@@ -125,6 +125,16 @@ def command(**given: Any) -> int:
         return run(config, read)
     except StoreLocked as error:
         raise StoreLocked(in_use(config.data_path)) from error
+
+
+def _refuse_needless(key: str, kind: str, entries: Sequence[Mapping[str, Any]], networks: Sequence[str]) -> None:
+    """An option about a network that does not run would do nothing."""
+    for entry in entries:
+        said = [name for name in entry if name not in {"network", *SWITCHES}]
+        if said and entry["network"] not in networks:
+            flag, network = FLAG_NAMES[f"{key}.{said[0]}"], entry["network"]
+            problem = f"is about a network of {kind}'s, here {network}, and only {', '.join(networks)} shall run"
+            raise InputError(flag, f"{problem}; add --network {network}")
 
 
 def in_use(datadir: Path) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from spvnode.cli.beacon import grounds, signers, silent_apis
+from spvnode.cli.beacon import grounds, missing_peers, signers, silent_apis
 from spvnode.cli.client import IN_WARMUP, Client, DaemonError
 from spvnode.cli.options import all_networks_option, find_datadir, json_option, place_options
 from spvnode.cli.output import emit, pairs, seconds, work_text
@@ -86,7 +86,7 @@ def _lines(chain: dict[str, Any]) -> list[str]:
         **(_beacon_rows(chain) if "grounds" in chain else _tip_rows(chain)),
         "heard from peers": _ago(chain["freshness"].get("last_useful_event_age")),
         "peers": _peers(chain),
-        "not connected": "; ".join(silent_apis(chain["sync"].get("apis", ()))) or None,
+        "not connected": "; ".join(_absent(chain["sync"])) or None,
         "disagreement": _disagreement(chain["sync"].get("wire", {}).get("disagreements", ())),
         "sync": chain["sync"].get("state"),
         "faults": ", ".join(f"{name} {count}" for name, count in chain["sync"].get("faults", {}).items()) or None,
@@ -114,7 +114,7 @@ def _tip_rows(chain: dict[str, Any]) -> dict[str, object]:
 def _beacon_rows(chain: dict[str, Any]) -> dict[str, object]:
     finalized, optimistic = chain["finalized"], chain["optimistic"]
     if finalized is None:
-        return {"finalized": "none yet: no checkpoint is trusted (`spvnode doctor` says how to begin)"}
+        return {"finalized": f"none yet: {_missing(chain['sync'])} (`spvnode doctor` says how to begin)"}
     return {
         "finalized": _slot(finalized),
         "optimistic": _slot(optimistic),
@@ -122,6 +122,12 @@ def _beacon_rows(chain: dict[str, Any]) -> dict[str, object]:
         "signed by": signers(optimistic),
         "rests on": grounds(chain["grounds"]),
     }
+
+
+def _missing(sync: dict[str, Any]) -> str:
+    """Why nothing is finalized: what a network waits for of which a checkpoint was named says so."""
+    how = str(sync.get("waiting_for", "")).partition(": ")[2]
+    return f"checkpoint {how}" if how else "no checkpoint is trusted"
 
 
 def _slot(header: dict[str, Any]) -> str:
@@ -139,6 +145,11 @@ def _peers(chain: dict[str, Any]) -> str:
     kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(chain["transports"].items()))
     dialed = f"; {chain['connections_in']} of them dialed us" if chain["connections_in"] else ""
     return f"{chain['connections']} ({kinds}{dialed})" if kinds else str(chain["connections"])
+
+
+def _absent(sync: dict[str, Any]) -> list[str]:
+    """Whom the operator named, and who is not there."""
+    return [*silent_apis(sync.get("apis", ())), *missing_peers(sync.get("not_connected", ()))]
 
 
 def _disagreement(rows: Sequence[dict[str, Any]]) -> str | None:

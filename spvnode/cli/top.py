@@ -14,6 +14,7 @@ from spvnode.cli.exits import Exit
 from spvnode.cli.options import find_datadir, place_options
 from spvnode.cli.shell import CommandFailed
 from spvnode.client import connect_async
+from spvnode.extras import how_to_install
 from spvnode.top.look import take_look
 
 
@@ -27,12 +28,10 @@ def command(networks: tuple[str, ...], datadir: str | None, config: str | None, 
     """Watch the daemon in the terminal: networks, rates, peers, and events as they come.
 
     Keys: / filters the events (words that a line must hold; -word must not), p pauses, c clears, q quits. Needs the
-    extra `top`: pip install 'spvnode[top]'.
+    extra `top`: .venv/bin/pip install '.[top]' in the checkout.
     """
     if not as_json and importlib.util.find_spec("textual") is None:
-        raise CommandFailed(
-            Exit.INPUT, f"textual: is not installed; {sys.executable} -m pip install 'textual>=8,<9' brings it"
-        )
+        raise CommandFailed(Exit.INPUT, f"textual: is not installed; {how_to_install('top')} brings it")
     place = find_datadir(datadir, config)
     running = Client(place).call("getnodeinfo")["networks"]
     unknown = [name for name in networks if name not in running]
@@ -41,6 +40,8 @@ def command(networks: tuple[str, ...], datadir: str | None, config: str | None, 
     if as_json:
         click.echo(json.dumps(asyncio.run(take_look(connect_async(place), networks)).as_json(), indent=2))
         return
+    if not sys.stdout.isatty():
+        raise CommandFailed(Exit.INPUT, "stdout: is no terminal; `spvnode status --json` is for programs")
     from spvnode.top.app import Top  # noqa: PLC0415 - the extra
 
     Top(connect_async(place), networks).run()

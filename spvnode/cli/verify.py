@@ -13,8 +13,9 @@ import click
 from merkle.errors import ProofError
 from spvnode.cli.exits import Exit
 from spvnode.cli.files import read_file
-from spvnode.cli.options import find_datadir, json_option, network_option, place_options
+from spvnode.cli.options import find_datadir, json_option, place_options
 from spvnode.cli.output import emit, pairs
+from spvnode.envelopes import opened
 from spvnode.errors import InputError
 from spvnode.inputs import parse_hash, parse_height
 from spvnode.proofs import MAX_PROOF_BYTES, NOT_A_PROOF, verify_any
@@ -47,7 +48,7 @@ MAX_ANSWER_BYTES = 4 << 20
     metavar="B",
     help="With --account and no FILE: finalized (the default), optimistic, or an execution block's number or hash.",
 )
-@network_option
+@click.option("--network", metavar="N", help="Refuse a proof of any other network. Without FILE: the daemon's to ask.")
 @place_options
 @json_option
 def command(
@@ -63,13 +64,13 @@ def command(
     config: str | None,
     as_json: bool,
 ) -> int:
-    """Check the proof in FILE (- for standard input), offline.
+    """Check the proof in FILE (- for standard input), offline: either form of it, its hex, or a reply that holds it.
 
     Exits with 0 if the proof holds, 1 if it does not, 2 if FILE cannot be read or is no proof. Read what it rests on:
     without a root that you trust, a proof shows work, or signatures, and not that this is the chain that others follow.
 
     With --account the answer in that file must hold as well, under the state root that FILE proves. Without FILE the
-    daemon's own header gives the state root: --block, --network, --datadir and --config are for that.
+    daemon's own header gives the state root: --block, --datadir and --config are for that.
     """
     # Before the file is read: an error names what was given first.
     trusted: dict[str, Any] = {
@@ -87,7 +88,8 @@ def command(
         )
     if block is not None:
         raise InputError("--block", "is for --account without FILE: FILE itself says which block it proves")
-    verdict = verify_any(read_file(file, MAX_PROOF_BYTES, "FILE"), time.time(), **trusted)
+    data = opened(read_file(file, MAX_PROOF_BYTES, "FILE"), "FILE")
+    verdict = verify_any(data, time.time(), **trusted, network=network)
     if verdict.reason == NOT_A_PROOF:
         raise InputError("FILE", f"{file}: is no proof, or one of a version that is not known here")
     return _tell(verdict, answer, as_json=as_json)

@@ -12,7 +12,8 @@
         print(verdict.valid, verdict.root_matches)
 
     node = client.connect("http://127.0.0.1:8342", token="...")
-    node = client.connect_async("~/node")         # the same with await, on trio or asyncio
+    async with client.connect_async() as node:    # the same with await, on trio or asyncio
+        await node.getblockcount()
 
 Importing this loads nothing but the standard library, and little of that (its values are named tuples: ``dataclasses``
 would cost 10 ms); ``connect_async`` loads anyio and h11.
@@ -74,7 +75,7 @@ def connect_async(
     timeout: float = TIMEOUT,
     retries: Retries | None = None,
 ) -> AsyncClient:
-    """The same for trio and asyncio."""
+    """The same for trio and asyncio: a client at once, not awaited, and as such or after ``async with``."""
     from spvnode.client.concurrent import AsyncClient  # noqa: PLC0415 - anyio costs what blocking programs need not pay
 
     return AsyncClient(find_place(where, token=token, cookie=cookie), timeout=timeout, retries=retries)

@@ -75,8 +75,9 @@ class Client(Methods):
     """One daemon. Its methods are the RPC's, by their names there (``rpc.discover`` as ``rpc_discover``).
 
     Every one may raise RpcFailed (the daemon's error), Refused, Unreachable or Busy; the last two only after
-    ``retries``, and where a call may have been carried out already, it is repeated only if that changes nothing. One
-    connection is kept, and used by one call at a time: threads that shall not wait for each other take one each.
+    ``retries``, Busy also at once where the daemon asks for more seconds than ``timeout`` has left (``error.wait``). A
+    call that may have been carried out already is repeated only if that changes nothing. One connection is kept, and
+    used by one call at a time: threads that shall not wait for each other take one each.
     """
 
     def __init__(self, place: Place, *, timeout: float = TIMEOUT, retries: Retries | None = None) -> None:
@@ -101,7 +102,7 @@ class Client(Methods):
         """The result of any method, its parameters by name or by position."""
         body = Request(encode(encode_call(method, params)))
         wait = patience(method, self._timeout)
-        course = Course(self._retries, repeatable=repeatable(method))
+        course = Course(self._retries, repeatable=repeatable(method), patience=wait)
         while True:
             try:
                 return result_of(self._ask(body, wait, keep=repeatable(method)))
@@ -114,7 +115,7 @@ class Client(Methods):
             return []
         body = Request(encode([encode_call(method, params, at) for at, (method, params) in enumerate(calls, 1)]))
         every = all(repeatable(method) for method, _ in calls)
-        course = Course(self._retries, repeatable=every)
+        course = Course(self._retries, repeatable=every, patience=self._timeout)
         while True:
             try:
                 return results_of(self._ask(body, self._timeout, keep=every), len(calls))
@@ -148,7 +149,7 @@ class Client(Methods):
             yield from self._upload(*row.take())
 
     def _upload(self, body: bytes, count: int) -> list[ProofVerdict]:
-        course = Course(self._retries)
+        course = Course(self._retries, patience=self._timeout)
         while True:
             try:
                 return verdicts_of(self._ask(Request(body, UPLOAD_PATH, UPLOAD_KIND), self._timeout, keep=True), count)

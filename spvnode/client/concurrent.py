@@ -105,19 +105,25 @@ class _Connection:
 
 
 class AsyncClient(AsyncMethods):
-    """One daemon, as ``Client``: on trio, or on asyncio. Calls may run beside each other; each has its own connection.
-    A call that is cancelled may have been carried out."""
+    """One daemon, as ``Client``: on trio, or on asyncio, with ``async with`` or without. Calls may run beside each
+    other; each has its own connection. A call that is cancelled may have been carried out."""
 
     def __init__(self, place: Place, *, timeout: float = TIMEOUT, retries: Retries | None = None) -> None:
         self._place = place
         self._timeout = timeout
         self._retries = retries or Retries()
 
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Nothing: no connection outlasts its call."""
+
     async def call(self, method: str, params: Params | None = None) -> Any:
         """The result of any method, its parameters by name or by position."""
         body = Request(encode(encode_call(method, params)))
         wait = patience(method, self._timeout)
-        course = Course(self._retries, repeatable=repeatable(method))
+        course = Course(self._retries, repeatable=repeatable(method), patience=wait)
         while True:
             try:
                 return result_of(await self._ask(body, wait))
@@ -129,7 +135,8 @@ class AsyncClient(AsyncMethods):
         if not calls:
             return []
         body = Request(encode([encode_call(method, params, at) for at, (method, params) in enumerate(calls, 1)]))
-        course = Course(self._retries, repeatable=all(repeatable(method) for method, _ in calls))
+        every = all(repeatable(method) for method, _ in calls)
+        course = Course(self._retries, repeatable=every, patience=self._timeout)
         while True:
             try:
                 return results_of(await self._ask(body, self._timeout), len(calls))
@@ -162,7 +169,7 @@ class AsyncClient(AsyncMethods):
                 yield verdict
 
     async def _upload(self, body: bytes, count: int) -> list[ProofVerdict]:
-        course = Course(self._retries)
+        course = Course(self._retries, patience=self._timeout)
         while True:
             try:
                 return verdicts_of(await self._ask(Request(body, UPLOAD_PATH, UPLOAD_KIND), self._timeout), count)

@@ -23,7 +23,8 @@ class Retries(NamedTuple):
 
 
 class Course:
-    """Of one call (``attempts`` counts), or with ``patience`` of one stream: seconds without success, None for ever."""
+    """Of one call (``attempts`` counts), or ``endless`` of one stream. ``patience``: seconds without success, None for
+    ever; for a call they bound what a busy daemon may make it wait, not how often it is tried."""
 
     def __init__(
         self,
@@ -56,10 +57,8 @@ class Course:
         retries = self._retries
         wait = min(retries.most, retries.first * GROWTH ** min(self._failures - 1, 32)) * (1 - self._chance() / 2)
         wait = max(wait, error.wait)
-        if self._endless:
-            over = self._patience is not None and now + wait - self._since > self._patience
-        else:
-            over = self._failures >= retries.attempts
+        late = self._patience is not None and now + wait - self._since > self._patience
+        over = late if self._endless else self._failures >= retries.attempts or (late and error.wait > 0)
         if over or not (error.untouched or self._repeatable):
             raise error
         return wait

@@ -38,8 +38,6 @@ log = structlog.get_logger("node")
 class Follower(ABC):
     """``open`` it (in a worker thread), ``run`` it (again after a failure), ``close`` it."""
 
-    waits_for: ClassVar[str]
-    """What a network without a chain waits for, in words."""
     imports: ClassVar[bool]
     """Whether a user may bring headers of it."""
 
@@ -90,6 +88,11 @@ class Follower(ABC):
     def why(self) -> str:
         """Why it still waits, as far as is known; empty otherwise."""
         return ""
+
+    @property
+    @abstractmethod
+    def waits_for(self) -> str:
+        """What a network without a chain waits for, in words."""
 
     @property
     def waits(self) -> bool:

@@ -79,6 +79,8 @@ class BitcoinFollower(Follower):
         mesh_controls: Callable[[], Sequence[PeerControl]] = lambda: (),
         bans: BanList | None = None,
     ) -> None:
+        if checkpoint is not None:
+            params = params.holding(Height(checkpoint.height), checkpoint.block_hash)
         self.params = params
         self.datadir = datadir
         self.checkpoint = checkpoint
@@ -178,8 +180,8 @@ class BitcoinFollower(Follower):
         for fault in self.store.faults:
             log.warning("store healed", network=self.params.name, what=fault)
         if self.store.start is not None:
+            self._agree(self.store)
             self._load(checkpoint_of(self.store.start))
-            self._agree()
 
     def _shut(self) -> Callable[[], None] | None:
         store, self.store, self._chain = self.store, None, None
@@ -195,12 +197,18 @@ class BitcoinFollower(Follower):
         self._chain = chain
         trim()
 
-    def _agree(self) -> None:
-        """What was begun stays; a checkpoint that contradicts it is an error of the configuration."""
-        wanted, headers = self.checkpoint, self.headers
-        if wanted is None or headers is None or not headers.base <= wanted.height <= headers.tip_height:
+    def _agree(self, store: HeaderStore) -> None:
+        """What was begun stays; a checkpoint that contradicts it is an error of the configuration, and no reason to cut
+        the store: so this comes before loading. One that lies elsewhere is held against what is yet to come."""
+        wanted = self.checkpoint
+        if wanted is None:
             return
-        stored = headers.block_hash(Height(wanted.height))
+        if not store.base <= wanted.height <= store.tip_height:
+            began = "genesis" if store.base == 0 else f"the checkpoint at {store.base}"
+            log.info(f"the chain began at {began}; the checkpoint at {wanted.height} is held against it",
+                     network=self.params.name, hash=hash_hex(wanted.block_hash))  # fmt: skip
+            return
+        stored = header_hash(store.header(wanted.height))
         if stored != wanted.block_hash:
             raise InputError("checkpoint", f"height {wanted.height} is {hash_hex(stored)} in {self.datadir}")
 
@@ -264,13 +272,32 @@ class BitcoinFollower(Follower):
             "no peer": not alone and not self.peers(),
             "most peers of Bitcoin's network are on another branch": self.wire is not None and self.wire.outvoted,
             "the checkpoint is not on a valid chain": ours.refuted,
+            **self._held_reasons(chain.tip_height),
             "the tip has less than the minimum chain work":
                 chain.work_known and chain.chainwork(chain.tip_height) < chain.minimum_chain_work,
-            f"synchronising: {ours.state}": bool(ours.peers.leaders(ours.tip)),
+            f"synchronising: {ours.state}": driver.behind,
             f"the tip is {span(age)} old, stale after {span(stale_after)}":
                 not chain.params.no_retargeting and age > stale_after,
             "the clock is behind the tip": age < -CLOCK_AHEAD,
         }  # fmt: skip
+
+    def _held_reasons(self, tip_height: int) -> Mapping[str, bool]:
+        """What a checkpoint above the tip says: whoever named it knows of a chain that is longer than ours."""
+        wanted = self.checkpoint
+        if wanted is None:
+            return {}
+        below, name = tip_height < wanted.height, f"checkpoint at height {wanted.height}"
+        contradicted = self.contradictions > 0
+        return {
+            f"peers have another block at the {name}: is its hash right?": below and contradicted,
+            f"not yet at the {name}": below and not contradicted,
+        }
+
+    @property
+    def contradictions(self) -> int:
+        """How often a chain was refused because of another block at a checkpoint."""
+        sources = (self._chain, self.mesh, None if self.wire is None else self.wire.source)
+        return sum(one.contradictions for one in sources if one is not None)
 
     # -- beginning
 

@@ -32,7 +32,7 @@ from spvnode.follow.base import Follower, Service
 from spvnode.follow.ethereum_network import network_of
 from spvnode.follow.ethereum_p2p import BeaconWire
 from spvnode.follow.ethereum_peers import peer_of, rest_peer_of
-from spvnode.follow.trust import Refusal, TrustConfig, TrustStart
+from spvnode.follow.trust import Refusal, TrustConfig, TrustStart, awaited
 from spvnode.follow.witness import PeerWitness, RestWitness, Witness
 from spvnode.memory import trim
 from spvnode.store.beacon import BeaconStore
@@ -66,7 +66,6 @@ log = structlog.get_logger("node")
 class EthereumFollower(Follower):
     """See ``Follower``."""
 
-    waits_for = "a trusted checkpoint"
     imports = False
 
     def __init__(
@@ -182,11 +181,10 @@ class EthereumFollower(Follower):
 
     def _too_old(self, chain: BeaconChain) -> float | None:
         """Seconds since the finalized header, where they are more than the weak-subjectivity period."""
-        slot = chain.finalized.beacon.slot
-        epochs = compute_weak_subjectivity_period(self.params, compute_epoch_at_slot(self.params.preset, slot))
-        age = self.clock() - self.params.start_of(slot)
-        most = compute_start_slot_at_epoch(self.params.preset, Epoch(epochs)) * self.params.slot_duration_ms / 1000
-        return age if age > most else None
+        slot, params = chain.finalized.beacon.slot, self.params
+        epochs = compute_weak_subjectivity_period(params, compute_epoch_at_slot(params.preset, slot))
+        age = self.clock() - params.start_of(slot)
+        return age if age > epochs * params.preset.slots_per_epoch * params.slot_duration_ms / 1000 else None
 
     def _take(self, chain: BeaconChain | None) -> None:
         self._chain = chain
@@ -298,13 +296,17 @@ class EthereumFollower(Follower):
         }
 
     @property
+    def waits_for(self) -> str:
+        """See ``Follower``."""
+        return awaited(bool(self.config.checkpoint or self.config.checkpoint_file), self._refusal)
+
+    @property
     def why(self) -> str:
         """Why there is no start of trust yet; empty once there is."""
         if self._chain is not None:
             return ""
         if self._refusal is not None:
-            evidence = f" (evidence: {self._refusal.evidence})" if self._refusal.evidence else ""
-            return self._refusal.detail + evidence
+            return str(self._refusal)
         return self._trust.problem if self._trust is not None else ""
 
     def reasons(self) -> Mapping[str, bool]:
@@ -316,12 +318,11 @@ class EthereumFollower(Follower):
         epoch = compute_epoch_at_slot(self.params.preset, now)
         finalized, signed = chain.finalized.beacon.slot, chain.optimistic.beacon.slot
         most = STALE_EPOCHS * self.params.preset.slots_per_epoch
-        ours = driver.machine
         horizon = self.params.schedule.horizon_state(epoch, self.params.horizon_warning_epochs)
         return {
             "this version does not know the fork that is in force: update it": horizon is HorizonState.PASSED,
             "no peer": not self.peers_up,
-            f"synchronising: {ours.state}": bool(ours.peers.leaders(ours.tip)),
+            f"synchronising: {driver.machine.state}": driver.behind,
             f"the signed header is {self._age(signed)} old, stale after {self._span(STALE_SLOTS)}":
                 now > signed + STALE_SLOTS,
             f"the finalized header is {self._age(finalized)} old, stale after {self._span(most)}":

@@ -33,6 +33,7 @@ from spvnode.follow.evidence import Conflict, Statement, write_conflict
 from spvnode.follow.quorum import Agreed, Contradiction, Undecided, decide, hear
 from spvnode.follow.witness import Witness
 from spvnode.sync.rest_items import Decoded
+from spvnode.units import span
 from spvnode.view import BeaconStart
 
 RETRY_FIRST = 2.0
@@ -88,6 +89,16 @@ class Refusal:
     reason: RefusalReason
     detail: str
     evidence: Path | None = None
+
+    def __str__(self) -> str:
+        return self.detail + (f" (evidence: {self.evidence})" if self.evidence else "")
+
+
+def awaited(named: bool, refusal: Refusal | None) -> str:
+    """What a network without a start waits for, in words; ``named``: its operator has named a checkpoint."""
+    if not named:
+        return "a trusted checkpoint"
+    return "another checkpoint: named, but refused" if refusal else "the checkpoint: named, but no source has it yet"
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,7 +267,8 @@ class TrustStart:
         period = compute_weak_subjectivity_period(network, epoch)
         if current <= epoch + period:
             return None
-        text = f"the checkpoint (epoch {epoch}) is {current - epoch} epochs old; beyond {period} it is not safe"
+        old, most = (f"{epochs} epochs ({self._span(epochs)})" for epochs in (current - epoch, period))
+        text = f"the checkpoint (epoch {epoch}) is {old} old; beyond {most} it is not safe"
         if self._config.allow_stale:
             log.warning("stale checkpoint accepted", network=network.name, problem=text)
             return None
@@ -266,6 +278,10 @@ class TrustStart:
             if root.named
             else text
         )
+
+    def _span(self, epochs: int) -> str:
+        network = self._network
+        return span(epochs * network.preset.slots_per_epoch * network.slot_duration_ms / 1000)
 
     def _start(self, root: _Root, bootstrap: Decoded) -> Start:
         begin = BeaconStart(root=root.root, slot=bootstrap.slot, kind=root.kind, vouched_by=root.vouched_by)

@@ -15,6 +15,7 @@ import trio
 
 from spvnode.config_plugins import PluginConfig
 from spvnode.errors import InputError
+from spvnode.extras import how_to_install
 from spvnode.logs import get_logger
 from spvnode.metrics import Metrics
 from spvnode.plugins.faults import PluginFault
@@ -32,7 +33,7 @@ costs a deadline. The same event may come again for any reader who asks for it, 
 plugin off with the one that it fails at."""
 SLICE_SECONDS = 0.05
 """Of calls for one reader, before the next one has its turn; a shutdown waits for that and one deadline."""
-MISSING = "wants WebAssembly: pip install 'spvnode[plugins]'"
+MISSING = f"wants WebAssembly: {how_to_install('plugins')}"
 
 log = get_logger("plugins")
 Outcome = int | PluginFault

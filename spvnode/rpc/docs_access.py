@@ -61,5 +61,6 @@ back by a power cut. Of `node` also numbers are missing that were not for the re
 `[[rpc.webhook]]` posts events to an address, signed as [Standard Webhooks](https://www.standardwebhooks.com) has it
 (`webhook-id`, `webhook-timestamp`, `webhook-signature: v1,...`), in order, each until it is answered with 2xx. After
 {Pace().tries} tries, with pauses from {Pace().first:g} s to {Pace().cap / 3600:g} h, it goes to
-`<datadir>/webhooks/NAME.dead.jsonl`. A crash may deliver an event again, under the same `webhook-id`.
+`<datadir>/webhooks/NAME.dead.jsonl`. A crash may deliver an event again, under the same `webhook-id`. Metrics tell how
+each fares: `spvnode_webhook_tries_total`, `spvnode_webhook_dead_letters_total`, `spvnode_webhook_lag`.
 """

@@ -23,7 +23,8 @@ def refusal(headers: Mapping[bytes, bytes], *, remote: bool, names: Collection[s
     be reached from other machines, where ``names`` and bare addresses are ours too."""
     host = headers.get(b"host")
     if not (host_is_local(host) or (remote and host is not None and _is_ours(host, names))):
-        return "host", "Host header names no address of this node"
+        names_here = "its other names belong into rpc.hosts" if remote else "here that is localhost, 127.0.0.1 or [::1]"
+        return "host", f"Host header names no address of this node; {names_here}"
     origin = headers.get(b"origin")
     if origin is not None and not same_origin(origin, host):
         return "origin", "Origin: pages of other sites may not ask"

@@ -5,6 +5,7 @@ Dispatch, ``help`` and docs/rpc.md are all made from these rows (``spvnode.rpc.t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -142,13 +143,14 @@ class Method:
         try:
             return msgspec.convert(values, self.params)
         except msgspec.ValidationError as error:
-            raise _type_error(str(error)) from None
+            raise _type_error(str(error), self.params) from None
 
     def _refuse_unknown(self, values: Mapping[str, object]) -> None:
-        known = {field.name for field in self.parameters}
+        known = [field.name for field in self.parameters]
+        there = f"there are {', '.join(known)}" if known else "there is none"
         for name in values:
             if name not in known:
-                raise RpcError(Code.INVALID_PARAMETER, f"Unknown named parameter {shown(name)}")
+                raise RpcError(Code.INVALID_PARAMETER, f"Unknown named parameter {shown(name)}; {there}")
 
 
 @cache
@@ -173,12 +175,23 @@ def _type_name(hint: Any) -> str:
         return " or ".join(f'"{value}"' for value in get_args(hint))
     names = {str: "string", int: "number", bool: "boolean", type(None): ""}
     parts = get_args(hint) if get_origin(hint) in (UnionType, Union) else (hint,)
+    parts = tuple(get_args(part)[0] if get_origin(part) is Annotated else part for part in parts)
     kinds = ("array" if get_origin(part) is list else names.get(part, "object") for part in parts)
     return " or ".join(dict.fromkeys(kind for kind in kinds if kind))
 
 
-def _type_error(message: str) -> RpcError:
+def _choices(hint: Any) -> tuple[str, ...]:
+    """Of a ``Literal``, wherever in the annotation it stands."""
+    if get_origin(hint) is Literal:
+        return get_args(hint)
+    return tuple(choice for part in get_args(hint) for choice in _choices(part))
+
+
+def _type_error(message: str, params: type[Struct]) -> RpcError:
     path, problem = placed_problem(message)
+    if problem.startswith("Invalid enum value"):
+        hints = get_type_hints(params, include_extras=True)
+        problem += f"; one of {', '.join(sorted(_choices(hints.get(re.split(r'[.[]', path)[0]))))}"
     problem = f"{path}: {problem}" if path else problem
     # A value of the right type outside its bounds is an invalid parameter; anything else a type error.
     code = Code.TYPE_ERROR if ", got" in message else Code.INVALID_PARAMETER

@@ -40,6 +40,10 @@ MAX_REVOKED = 10_000
 MAX_REVOKED_FILE = 1 << 20
 """Bytes of that list."""
 SUBJECT = re.compile(rf"[A-Za-z0-9._@-]{{1,{MAX_SUBJECT}}}\Z")
+NOT_ONE = "that is no token, or a part of one is missing; `spvnode token create` prints one"
+"""For what PyJWT calls by the parts that it did not find."""
+_CLAIM = " claim ("
+"""Stands where PyJWT could read a token, and names what in it is wrong."""
 _TOKEN_ID = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 
 
@@ -80,6 +84,8 @@ class Keyring:
                 return jwt.decode(token, key, algorithms=[ALGORITHM], options=options)
             except jwt.InvalidSignatureError:
                 continue  # perhaps the next key's
+            except jwt.DecodeError as error:
+                raise TokenRefused(str(error)[:100] if _CLAIM in str(error) else NOT_ONE) from None
             except jwt.PyJWTError as error:
                 raise TokenRefused(" ".join(str(error).split())[:100]) from None
             except (ValueError, TypeError, OverflowError, RecursionError, AttributeError):

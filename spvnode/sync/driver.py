@@ -20,6 +20,7 @@ from spvnode.following import Outcome, Verdict
 from spvnode.sync import effects as fx
 from spvnode.sync import events as ev
 from spvnode.sync.chain import Chain
+from spvnode.sync.lag import Lag
 from spvnode.sync.machine import IN_FLIGHT, Machine
 from spvnode.sync.rate import BurstReport, Rate
 from spvnode.sync.source import Items, Source
@@ -55,6 +56,7 @@ class Driver:
             chain.tip, chain.base, whole=chain.whole, terms=chain.terms, jitter=jitter, in_flight=in_flight
         )
         self.rate = Rate()
+        self._lag = Lag()
         self.committed = 0
         """Items stored since the start that we had not, by whatever door."""
         self.last_useful: float | None = None
@@ -95,6 +97,11 @@ class Driver:
         await self._source.announce(self.chain.tip)
         return verdict
 
+    @property
+    def behind(self) -> bool:
+        """Whether peers claim a better chain, and not just the next block; see ``Lag``."""
+        return self._lag.matters(self.machine.peers, self.machine.tip, trio.current_time())
+
     def info(self) -> dict[str, Any]:
         """The state of the synchronisation, JSON-ready (``getsyncinfo``)."""
         machine, pool = self.machine, self._pool.statistics()
@@ -130,6 +137,7 @@ class Driver:
         before = self.machine.state
         for effect in self.machine.handle(event):
             self._interpret(nursery, effect)
+        self._lag.note(self.machine.peers, self.machine.tip, trio.current_time())
         if before is not self.machine.state:
             self._note_burst(before)
             log.debug("state", network=self.chain.network, was=str(before), now=str(self.machine.state))

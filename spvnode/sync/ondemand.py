@@ -29,9 +29,15 @@ class OnDemand:
     """One network's. Both methods raise Unavailable, with what the peers did, when nobody gives what is asked."""
 
     def __init__(self, peers: Peers, chain: Chain, network: str) -> None:
+        self._peers = peers
         self._chain = chain
         self._blocks = BlockFetcher(peers, network)
         self._filters = FilterFetcher(peers, self._blocks, chain, network)
+
+    def unreachable(self, *, filters: bool) -> str | None:
+        """Why nobody can be asked for a block (with ``filters``: for a filter) now; None where somebody can."""
+        peers = self._peers.filter_peers() if filters else self._peers.block_peers()
+        return None if peers else str(Unfetched(()))
 
     async def block(self, block_hash: Hash32) -> bytes:
         """A serialized block, checked against its committed header."""

@@ -26,6 +26,7 @@ from spvnode.bitcoin.presync import (
     Refused,
     Release,
 )
+from spvnode.bitcoin.rules import Reason
 from spvnode.following import Blame
 from spvnode.sync.proving import FULL, Known, Proving
 from spvnode.sync.supply import Shelf, Supply
@@ -266,6 +267,11 @@ class Prover:
 
     def _refused(self, known: Known, step: Refused) -> RemoteFault | None:
         evidence = f"{step.reason}: {step.detail}"
+        self._source.contradictions += step.reason is Reason.OPERATOR_CHECKPOINT_MISMATCH
+        if step.blame is Blame.NOBODY:
+            known.proven_after = trio.current_time() + REST_S
+            log.warning("chain refused", network=self._source.params.name, peer=known.peer, reason=evidence)
+            return None
         if step.blame is Blame.UNLINKED:
             known.again.set()
             return self._source.fault(known.peer, FaultReason.UNLINKED, evidence)

@@ -66,6 +66,8 @@ class Proving(ABC):
         self.params = params
         self.peers: dict[str, Known] = {}
         """Those that are up."""
+        self.contradictions = 0
+        """Chains refused in presync so far because of another block at a checkpoint."""
         self._chain = chain
 
     @property

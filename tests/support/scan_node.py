@@ -46,6 +46,9 @@ class ScanNode(EventNode):
         """The chain up to a height, to be made longer in another way."""
         return MadeChain(self.made.blocks[:height], self.made.prevouts[:height])
 
+    def unreachable(self, network: str, *, filters: bool) -> str | None:
+        return self.demand.unreachable(filters=filters)
+
     async def fetch_block(self, network: str, block_hash: Hash32) -> bytes:
         self.blocks_fetched.append(self._height(block_hash))
         return await self.demand.block(block_hash)

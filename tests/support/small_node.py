@@ -75,6 +75,7 @@ class SmallNode:
         self.log: list[Mapping[str, Any]] = [extended(seq) for seq in range(1, 8)]
         self.not_ready: dict[str, tuple[str, ...]] = {}
         self.told_sources: list[Mapping[str, Any]] = [{"kind": "mesh", "named": 1, "finds": True, "dns": False}]
+        self.told_missing: list[Mapping[str, Any]] = []
 
     @property
     def networks(self) -> Sequence[str]:
@@ -117,7 +118,7 @@ class SmallNode:
         return {"state": "idle", "blocks": 7, "base": 0, "complete": True, "checkpoint_refuted": False,
                 "transitions": {"idle": 1}, "pool": pool, "headers_committed": 7, "headers_per_second": 0.0,
                 "last_burst": burst, "failures_in_a_row": 0, "faults": {}, "claims": 1,
-                "sources": list(self.told_sources)}  # fmt: skip
+                "sources": list(self.told_sources), "not_connected": list(self.told_missing)}  # fmt: skip
 
     def peers(self, network: str) -> Sequence[Mapping[str, Any]]:
         return self.known_peers
@@ -148,6 +149,9 @@ class SmallNode:
         if block_hash not in self.blocks:
             raise Unavailable("asked in vain: btc:127.0.0.1:1 (not-found)")
         return self.blocks[block_hash]
+
+    def unreachable(self, network: str, *, filters: bool) -> str | None:
+        return None
 
     async def fetch_filter(self, network: str, block_hash: Hash32) -> BlockFilter:
         if block_hash not in self.filters:

@@ -64,15 +64,20 @@ class Choice:
 def choose(hub: Hub, caller: Caller, networks: Sequence[str], kinds: Collection[str], filter: str = "") -> Choice:
     """The choice of a query. Raises InputError for a network, kind or filter that there is not."""
     known = [name for name in hub.logs if name != NODE_LOG]
+    require_choice(known, networks, kinds)
+    require_filter(filter, hub.filters.names, "filter")
+    # Once each: a query has room for two thousand, and every look goes through them.
+    return Choice((*dict.fromkeys(networks or known), NODE_LOG), frozenset(kinds), caller, filter)
+
+
+def require_choice(known: Sequence[str], networks: Sequence[str], kinds: Collection[str]) -> None:
+    """Raises InputError unless all ``networks`` are among the ``known``, and all kinds are such."""
     for name in networks:
         if name not in known:
             raise InputError("networks", f"{shown(name)} does not run here; running: {', '.join(known)}")
     for kind in kinds:
         if kind not in KINDS:
             raise InputError("kinds", f"{shown(kind)} is none of {', '.join(sorted(KINDS))}")
-    require_filter(filter, hub.filters.names, "filter")
-    # Once each: a query has room for two thousand, and every look goes through them.
-    return Choice((*dict.fromkeys(networks or known), NODE_LOG), frozenset(kinds), caller, filter)
 
 
 def begin(hub: Hub, choice: Choice, given: str | None) -> dict[str, int]:

@@ -78,7 +78,7 @@ def _first_after(watch: Watch, sight: Sight) -> Mapping[str, Any] | None:
         header = Header(chain.header(Height(height)))
         if header.time >= watch.time:
             block_hash = hash_hex(chain.block_hash(Height(height)))
-            return {"time": watch.time, "header_time": header.time, "height": height, "hash": block_hash}
+            return {"wanted": watch.time, "header_time": header.time, "height": height, "hash": block_hash}
     return None
 
 
@@ -86,7 +86,7 @@ def _beacon_after(watch: Watch, chain: BeaconView) -> Mapping[str, Any] | None:
     found = chain.optimistic.beacon
     params = chain.params
     at = params.genesis_time + found.slot * params.slot_duration_ms // 1000
-    return None if at < watch.time else {"time": watch.time, "header_time": at, "slot": found.slot}
+    return None if at < watch.time else {"wanted": watch.time, "header_time": at, "slot": found.slot}
 
 
 def _touches(event: Mapping[str, Any], block_hash: str, chain: ChainView | None) -> bool:

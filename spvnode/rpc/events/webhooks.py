@@ -16,7 +16,7 @@ import os
 import random
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +29,7 @@ from spvnode.config_rpc import WebhookConfig
 from spvnode.errors import InputError, StoreError
 from spvnode.files import open_regular
 from spvnode.logs import get_logger
+from spvnode.metrics import Metrics
 from spvnode.rpc.caller import LOCAL
 from spvnode.rpc.events.cursor import parse_cursor
 from spvnode.rpc.events.feed import Item, begin, choose, feed
@@ -44,6 +45,7 @@ MAX_SECRET_BYTES = 1_024
 """A wrong path may be a video."""
 MAX_DEAD_BYTES = 16 << 20
 """Of the file of dead letters; when it is full it begins anew, and the one before is kept."""
+_DELIVERED, _REFUSED, _FAILED = "delivered", "refused", "failed"
 log = get_logger("webhooks")
 
 
@@ -67,33 +69,48 @@ _PACE = Pace()
 
 
 class Webhook:
-    """One receiver. ``folder`` holds its cursor and its dead letters."""
+    """One receiver. ``folder`` holds its cursor and its dead letters; ``metrics`` hear what becomes of its events."""
 
     def __init__(self, hub: Hub, config: WebhookConfig, folder: Path, *, pace: Pace = _PACE,
-                 clock: Callable[[], float] = time.time) -> None:  # fmt: skip
+                 clock: Callable[[], float] = time.time, metrics: Metrics | None = None) -> None:  # fmt: skip
         """Raises InputError for a secret or a choice that cannot be used."""
         self._hub = hub
         self._url = config.url
-        self._name = config.name
+        self.name = config.name
         self._secret = read_secret(Path(config.secret_file).expanduser())
         self._choice = choose(hub, LOCAL, config.networks, config.kinds, config.filter)
         self._cursor_file = folder / f"{config.name}.cursor"
         self._dead_file = folder / f"{config.name}.dead.jsonl"
         self._pace = pace
         self._clock = clock
+        self._metrics = metrics or Metrics()
+        self._looked: Mapping[str, int] = {}
+        """By log: up to where it has looked; moved on by ``feed``."""
+        self._in_hand = 0
+        """Events that it wants, has read and not settled."""
 
     async def run(self) -> None:
         """Delivers until cancelled. Raises StoreError where the disk refuses the cursor."""
         kept = self._known()
         cursor = begin(self._hub, self._choice, kept)
+        self._looked, self._in_hand = cursor, 0
+        self._metrics.lags[self.name] = self._lag
+        self._metrics.webhook_dead.labels(self.name)  # samples from the start, so that an alert sees the first one
+        for outcome in (_DELIVERED, _REFUSED, _FAILED):
+            self._metrics.webhook_tries.labels(self.name, outcome)
         async with _client() as client, aclosing(feed(self._hub, self._choice, cursor)) as items:
             async for some in items:
+                self._in_hand = sum(bool(item.kind) for item in some)
                 for item in some:
                     if item.kind:
                         await self._settle(client, item)
+                        self._in_hand -= 1
                     if item.cursor != kept:
                         await trio.to_thread.run_sync(self._keep, item.cursor)
                         kept = item.cursor
+
+    def _lag(self) -> int:
+        return self._in_hand + sum(max(self._hub.last(name) - seq, 0) for name, seq in self._looked.items())
 
     def _known(self) -> str | None:
         """The cursor on disk; None the first time, or where it is damaged (the log says so)."""
@@ -103,7 +120,7 @@ class Webhook:
         except FileNotFoundError:
             return None
         except (InputError, UnicodeDecodeError) as error:
-            log.warning("cursor damaged: events begin now", webhook=self._name, error=str(error))
+            log.warning("cursor damaged: events begin now", webhook=self.name, error=str(error))
             return None
         return text
 
@@ -123,17 +140,19 @@ class Webhook:
         """Returns when the event is delivered, or a dead letter."""
         body = msgspec.json.encode({"id": item.id, "type": item.kind, "data": msgspec.Raw(item.data)})
         for failed in range(1, self._pace.tries + 1):
-            problem = await self._try(client, item.id, body)
-            if problem is None:
+            outcome, problem = await self._try(client, item.id, body)
+            self._metrics.webhook_tries.labels(self.name, outcome).inc()
+            if outcome == _DELIVERED:
                 return
-            log.info("webhook not delivered", webhook=self._name, event_id=item.id, tries=failed, problem=problem)
+            log.info("webhook not delivered", webhook=self.name, event_id=item.id, tries=failed, problem=problem)
             if failed < self._pace.tries:
                 await trio.sleep(self._pace.pause(failed))
-        log.warning("webhook given up: a dead letter", webhook=self._name, event_id=item.id)
+        log.warning("webhook given up: a dead letter", webhook=self.name, event_id=item.id)
         await trio.to_thread.run_sync(self._bury, body)
+        self._metrics.webhook_dead.labels(self.name).inc()
 
-    async def _try(self, client: httpcore2.AsyncConnectionPool, event_id: str, body: bytes) -> str | None:
-        """None when it was taken, else why not."""
+    async def _try(self, client: httpcore2.AsyncConnectionPool, event_id: str, body: bytes) -> tuple[str, str]:
+        """What came of it, and what was heard."""
         import httpcore2  # noqa: PLC0415 - who has no webhook never loads it
 
         stamp = str(int(self._clock()))
@@ -147,11 +166,12 @@ class Webhook:
         try:
             with trio.fail_after(self._pace.timeout):
                 async with client.stream("POST", self._url, headers=headers, content=body) as answer:
-                    return None if 200 <= answer.status < 300 else f"HTTP {answer.status}"
+                    status = answer.status
         except trio.TooSlowError:
-            return f"no answer within {self._pace.timeout:g} s"
+            return _FAILED, f"no answer within {self._pace.timeout:g} s"
         except (OSError, httpcore2.NetworkError, httpcore2.ProtocolError, httpcore2.TimeoutException) as error:
-            return f"{type(error).__name__}: {error}"
+            return _FAILED, f"{type(error).__name__}: {error}"
+        return (_DELIVERED if 200 <= status < 300 else _REFUSED), f"HTTP {status}"
 
     def _bury(self, body: bytes) -> None:
         try:

@@ -113,7 +113,8 @@ def _drop(state: State, watch_id: int) -> None:
 def list_watches(context: Context, params: NoParams) -> list[dict[str, Any]]:
     """Those that have not ended: ``id``, ``network``, ``kind``, ``hash``, ``confirmations``, ``time``, ``made`` (when),
     ``owner`` (a token's subject). Of those that look into blocks also ``txid``, ``scripts``, ``scanned`` (the height up
-    to which they have), and ``waiting_for``: why not up to the tip, null where they are there."""
+    to which they have), and ``waiting_for``: why not up to the tip, or why no peer can be
+    asked about the next block; null where neither is so."""
     hub = hub_of(context)
     watches = [one for one in hub.watches.watches.values() if _may_see(context.caller, one)]
     return [_shown(one, _waiting(context, one)) for one in watches]
@@ -121,9 +122,12 @@ def list_watches(context: Context, params: NoParams) -> list[dict[str, Any]]:
 
 def _waiting(context: Context, one: Watch) -> str | None:
     chain = context.node.chains.get(one.network)
-    left = 0 if chain is None or not one.searching else chain.tip_height + 1 - one.next_height
-    held = hub_of(context).held.get(one.network)
-    return (held or f"{left} blocks to look into") if left > 0 else None
+    if chain is None or not one.searching:
+        return None
+    left = chain.tip_height + 1 - one.next_height
+    if left > 0:
+        return hub_of(context).held.get(one.network) or f"{left} blocks to look into"
+    return context.node.unreachable(one.network, filters=bool(one.scripts))  # the next block will want them
 
 
 def _shown(one: Watch, waiting: str | None) -> dict[str, Any]:

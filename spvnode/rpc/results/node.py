@@ -75,6 +75,13 @@ class SourceInfo(TypedDict):
     dns: Annotated[bool, note("Whether it begins by asking name servers.")]
 
 
+class NotConnected(TypedDict):
+    """A peer that the operator named and that is not connected."""
+
+    addr: Annotated[str, note("As it is dialed.")]
+    problem: Annotated[str | None, note("Of the last attempt; null before the first has ended.")]
+
+
 class Pool(TypedDict):
     """Fetches of all networks together."""
 
@@ -131,6 +138,7 @@ class SyncInfo(EitherStanding):
     state: Annotated[str, note("Of the machine in state-machine.md.")]
     reasons: Annotated[list[str], note("Why it is not ready.")]
     sources: Annotated[list[SourceInfo], note("Where its data comes from.")]
+    not_connected: Annotated[list[NotConnected], note("Named peers that are not there, and why.")]
     waiting_for: NotRequired[Annotated[str, note("Instead of the next twelve, while the chain has not begun.")]]
     blocks: NotRequired[Annotated[int, note("Height of the tip; of a beacon chain the last whole period.")]]
     base: NotRequired[Annotated[int, note("Lowest that is held.")]]

@@ -25,6 +25,8 @@ class WatchEntry(TypedDict):
     txid: NotRequired[Annotated[Hex, note("Of the transaction that `confirmations` counts.")]]
     scripts: NotRequired[Annotated[list[Hex], note("Looked for in blocks.")]]
     scanned: NotRequired[Annotated[int, note("Height up to which blocks were looked into.")]]
-    waiting_for: NotRequired[Annotated[str | None, note("Why not up to the tip; null where it is.")]]
+    waiting_for: NotRequired[
+        Annotated[str | None, note("Why not up to the tip, or why no peer can be asked about the next block.")]
+    ]
     made: Annotated[int, note("When, Unix seconds.")]
     owner: Annotated[str | None, note("A token's subject; null for the operator.")]

@@ -94,6 +94,19 @@ def test_status_tells_what_a_beacon_chain_rests_on(run: Run, datadir: Path) -> N
     )
 
 
+def test_status_tells_a_checkpoint_that_is_named_from_none(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = SmallNode(beacons={"hoodi": None})
+    told = {"state": "IDLE", "waiting_for": "the checkpoint: named, but no source has it yet"}
+    monkeypatch.setattr(node, "sync_info", lambda network: told)
+    with live_thread(tmp_path, node):
+        _, out, _ = run("status", "--datadir", tmp_path)
+    assert rows(out)["finalized"] == (
+        "none yet: checkpoint named, but no source has it yet (`spvnode doctor` says how to begin)"
+    )
+
+
 def test_status_shows_apis_that_do_not_answer_and_counts_them_not(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -75,6 +75,30 @@ def test_what_a_call_refuses(run: Run) -> None:
     assert run("call", "getblockhash", "@/nonexistent")[0] == 2
 
 
+@pytest.mark.parametrize("words", [("status",), ("header", "1"), ("call", "uptime"), ("proof", "1"), ("reload",)])
+@pytest.mark.parametrize("place", [(), ("--datadir", "x")])
+def test_a_misspelt_variable_is_an_error_in_every_command(
+    run: Run, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], place: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("SPVNODE_DATDIR", "/nowhere")
+    told = "error: SPVNODE_DATDIR: unknown variable; a nested key is written like SPVNODE_RPC__BIND\n"
+    assert run(*words, *place) == (2, "", told)
+
+
+def test_a_name_that_there_is_not_is_told_with_those_that_there_are(run: Run) -> None:
+    assert run("call", "getblockhash", "hight=5") == (
+        2, "", "error: PARAMS: no parameter 'hight'; did you mean 'height'? There are height, network\n",
+    )  # fmt: skip
+    assert "no parameter 'colour'; there are height, network" in run("call", "getblockhash", "colour=5")[2]
+    assert "no parameter 'blockhsh'; did you mean 'blockhash'?" in run("call", "getblockheader", "blockhsh=00")[2]
+    assert "no parameter 'x'; uptime takes none" in run("call", "uptime", "x=1")[2]
+    told = "error: METHOD: no method 'getblokcount'; did you mean getblockcount? `spvnode call help` lists them all\n"
+    assert run("call", "getblokcount", "1") == (2, "", told)
+    assert run("call", "zzz") == (2, "", "error: METHOD: no method 'zzz'; `spvnode call help` lists them all\n")
+    problem = "command: Invalid enum value 'ad'; one of add, onetry, remove"
+    assert run("call", "addnode", "127.0.0.1:1", "ad") == (2, "", f"error: {problem}\n")
+
+
 def test_a_parameter_from_a_file(run: Run, tmp_path: Path) -> None:
     file = tmp_path / "proof.json"
     file.write_text(json.dumps(json.loads(run("call", "getheaderproof", "5")[1])["bundle"]))

@@ -88,6 +88,16 @@ def test_status_tells_who_the_peers_are_and_who_disagrees(
     assert (found["connections"], found["connections_in"], found["transports"]) == (3, 1, {"v2": 2, "libp2p": 1})
 
 
+def test_status_shows_named_peers_that_are_not_connected(run: Run, tmp_path: Path) -> None:
+    node = mainnet(50)
+    node.told_missing = [{"addr": "192.0.2.1:8333", "problem": "Connection refused"},
+                         {"addr": "192.0.2.2:8333", "problem": None}]  # fmt: skip
+    with live_thread(tmp_path, node):
+        _, out, _ = run("status", "--datadir", tmp_path)
+    told = "192.0.2.1:8333: Connection refused; 192.0.2.2:8333: no answer yet"
+    assert f"  {'not connected':<16}  {told}" in out.splitlines()
+
+
 @pytest.mark.parametrize("named", ["1", HASH_1, HASH_1.upper()])
 def test_header_by_height_and_hash(run: Run, datadir: Path, named: str) -> None:
     code, out, _ = run("header", named, "--datadir", datadir)

@@ -22,8 +22,10 @@ from spvnode.cli import checks
 from spvnode.cli.checks import State
 from spvnode.cli.shell import run_command
 from spvnode.config import Config
+from spvnode.errors import InputError
 from spvnode.ethereum.networks import HORIZON_WARNING_SECONDS, NETWORKS
 from spvnode.sources import sources_of
+from spvnode.store.folder import store_path
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -105,6 +107,20 @@ def test_reasons_that_time_mends_say_so() -> None:
     assert "spvnode call why" in fixes[3]
 
 
+def test_a_named_checkpoint_is_not_asked_for_again() -> None:
+    nothing, named, refused = (
+        f"waiting for {what}: why"
+        for what in (
+            "a trusted checkpoint",
+            "the checkpoint: named, but no source has it yet",
+            "another checkpoint: named, but refused",
+        )
+    )
+    about = {"reasons": [nothing, named, refused], "freshness": {}}
+    fixes = [one.fix for one in checks.readiness("ethereum", about)]
+    assert [fix.partition(" ")[0] for fix in fixes] == ["name", "reach", "correct"]
+
+
 def test_data_directories(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     deep = tmp_path / ("x" * 96)
@@ -113,6 +129,11 @@ def test_data_directories(tmp_path: Path) -> None:
         checks.data_directory(place).state for place in (tmp_path, tmp_path / "file", tmp_path / "file" / "x", deep)
     ]
     assert states == [State.OK, State.FAIL, State.FAIL, State.FAIL]
+    tmp_path.chmod(0o755)
+    found = checks.data_directory(tmp_path)
+    tmp_path.chmod(0o700)
+    assert (found.state, found.says) == (State.WARN, f"{tmp_path} is open to other users (mode 755)")
+    assert found.fix.startswith(f"chmod 700 {tmp_path}")
 
 
 @pytest.mark.parametrize(
@@ -159,6 +180,12 @@ def test_doctor_tells_of_apis_that_do_not_answer() -> None:
         "a.example: unreachable (cannot connect)", "a.example: no answer yet",
     ]  # fmt: skip
     assert {one.state for one in checks.apis("ethereum", told)} == {State.WARN}
+
+
+def test_doctor_tells_of_named_peers_that_are_not_connected() -> None:
+    told = {"not_connected": [{"addr": "192.0.2.1:8333", "problem": "Connection refused"}]}
+    (found,) = checks.named("bitcoin", told)
+    assert (found.state, found.says) == (State.WARN, "192.0.2.1:8333: Connection refused")
 
 
 def test_doctor_says_where_flags_chose_the_networks(tmp_path: Path) -> None:
@@ -228,6 +255,29 @@ def test_clock(about: dict[str, Any], state: State) -> None:
 def test_peers(count: int, reasons: list[str], state: State) -> None:
     about = {"peers": [{}] * count, "reasons": reasons, "sources": []}
     assert checks.peers("bitcoin", about).state is state
+
+
+def test_a_network_of_ones_own_has_no_public_peers(run: Run, tmp_path: Path) -> None:
+    about: dict[str, Any] = {"peers": [], "reasons": ["no peer"], "sources": []}
+    alone = settings(networks=["regtest"], mesh={"enabled": False})
+    for one in (checks.peers("regtest", about), checks.coverage("regtest", sources_of(alone, "regtest"))):
+        assert one.fix == checks.NAME_ONE
+        assert "--connect" in one.fix
+    store_path(tmp_path, "regtest").mkdir(parents=True)
+    out = run("doctor", "--datadir", tmp_path)[1]  # which asks no name server for a network that did not run here
+    assert "sources of regtest" in out
+    assert "DNS" not in out
+
+
+def test_settings_that_may_not_be_read_are_not_to_be_corrected(tmp_path: Path) -> None:
+    file = tmp_path / "spvnode.toml"
+    file.touch()
+    error = InputError(str(file), "Permission denied")
+    error.__cause__ = PermissionError()
+    assert checks.unfit(error).fix == "let this user read it, or run this as its owner"
+    error.__cause__ = FileNotFoundError()
+    assert checks.unfit(error).fix == "name another one, or make it"
+    assert checks.unfit(InputError("rpc.bind", "x")).fix.startswith("correct that key")
 
 
 def test_nodes_that_were_named_and_are_no_peers() -> None:

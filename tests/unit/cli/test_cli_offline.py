@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import lzma
 import os
+import pwd
 import re
 import subprocess
 import sys
+import tempfile
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import click
@@ -17,6 +19,8 @@ import msgspec
 import pytest
 from small_node import VECTORS, mainnet, vector
 
+from merkle.bundle import decode, to_json
+from spvnode import verify
 from spvnode.bitcoin.header import header_hash
 from spvnode.bitcoin.params import NETWORKS
 from spvnode.cli import docs as cli_docs
@@ -290,7 +294,7 @@ def test_verify_refuses_what_is_changed_or_cut(run: Run, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     "raw",
     [b"", b"{}", b"\0" * 100_000, b"\x09" + bytes(900), b"\xff\xd8\xff", b"# README", b"[1]", b'{"version": 99}',
-     b'{"version": true}', b'{"version": "1"}', b"{" * 50_000, b"0102"],
+     b'{"version": true}', b'{"version": "1"}', b"{" * 50_000, b"0902"],
 )  # fmt: skip
 def test_what_is_no_proof_is_bad_input(run: Run, tmp_path: Path, raw: bytes) -> None:
     file = tmp_path / "p"
@@ -298,6 +302,68 @@ def test_what_is_no_proof_is_bad_input(run: Run, tmp_path: Path, raw: bytes) -> 
     told = f"error: FILE: {file}: is no proof, or one of a version that is not known here\n"
     for flags in ((), ("--json",), ("--trusted-root", "ab" * 32), ("--trusted-checkpoint", "0x" + "ab" * 32)):
         assert run("verify", file, *flags) == (2, "", told)
+
+
+def test_a_proof_of_another_network_is_refused(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "p"
+    file.write_bytes(mainnet(30).real["bitcoin"].bundle(Height(5), Height(29), made_at=1_700_000_000))
+    assert run("verify", file, "--network", "bitcoin")[0] == 0
+    code, out, err = run("verify", file, "--network", "regtest", "--json")
+    told = json.loads(out)
+    assert (code, told["valid"], told["reason"], err) == (1, False, "network", "")
+    assert "of bitcoin" in told["says"]
+    assert "regtest was asked for" in told["says"]
+
+
+def test_verify_reads_what_our_tools_print(run: Run, tmp_path: Path) -> None:
+    chain = mainnet(30).real["bitcoin"]
+    raw = chain.bundle(Height(5), Height(29), made_at=1_700_000_000)
+    result = {"height": 5, "hex": raw.hex(), "bundle": to_json(decode(raw))}
+    reply = {"jsonrpc": "2.0", "id": 1, "result": result}
+    file = tmp_path / "p"
+    forms = (
+        reply,
+        result,
+        reply | {"result": {"hex": raw.hex()}},
+        {"columns": [raw.hex()]},
+        raw.hex(),
+        result["bundle"],
+    )
+    for form in forms:
+        file.write_text(json.dumps(form, indent=2))
+        code, out, err = run("verify", file, "--trusted-root", hash_hex(chain.root(Height(29))))
+        assert (code, err) == (0, "")
+        assert out.startswith("valid: ")
+        assert verify.verify(file.read_bytes()).ok
+    file.write_text(f"0x{raw.hex()}\n")
+    assert run("verify", file)[0] == 0
+    result["bundle"]["height"] = 6
+    file.write_text(json.dumps(result))
+    assert run("verify", file)[0] == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (
+            '{"id": 1, "error": {"code": -8, "message": "no such\\nblock"}}',
+            "a reply with an error and no proof: 'no such",
+        ),
+        ('{"result": {"columns": ["08", "08"]}}', "holds 2 bundles"),
+        ('{"result": {"bundle": {"version": 1}, "bundle": {}}}', "is no proof"),
+        ('{"result": ' + "[" * 100 + "]" * 100 + "}", "is no proof"),
+        ('{"result": [' + "[]," * 20_000 + '[]], "hex": "01"}', "is no proof"),
+        ('{"result": {"bundle": 5}}', "is no proof"),
+    ],
+)
+def test_envelopes_without_a_proof(run: Run, tmp_path: Path, text: str, problem: str) -> None:
+    file = tmp_path / "p"
+    file.write_text(text)
+    code, out, err = run("verify", file)
+    assert (code, out) == (2, "")
+    assert err.startswith("error: FILE: ")
+    assert problem in err
+    assert not verify.verify(text)
 
 
 def test_trusted_hashes_may_have_a_prefix(run: Run, tmp_path: Path) -> None:
@@ -323,6 +389,49 @@ def test_trusted_hashes_may_have_a_prefix(run: Run, tmp_path: Path) -> None:
 
 
 # -- import, check, id
+
+
+@pytest.fixture
+def a_strangers(run: Run) -> Iterator[Path]:
+    """A data directory that is closed to who asks: as root, be somebody else once ``run`` has its own folders."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        place = Path(folder) / "data"
+        place.mkdir()
+        (place / "spvnode.toml").touch()
+        place.chmod(0o700 if os.geteuid() == 0 else 0)
+        was = os.geteuid()
+        if was == 0:
+            os.seteuid(65534)
+        try:
+            yield place
+        finally:
+            os.seteuid(was)
+            place.chmod(0o700)
+
+
+def test_the_owner_of_a_closed_directory_is_named(a_strangers: Path, run: Run) -> None:
+    owner = pwd.getpwuid(a_strangers.stat().st_uid).pw_name
+    code, _, err = run("status", "--datadir", a_strangers)
+    told = f"no daemon answers in {a_strangers} (Permission denied: {a_strangers} belongs to {owner}, who alone may ask"
+    assert code == 69
+    assert told in err
+    code, _, err = run("id", "--datadir", a_strangers)
+    file = a_strangers / "spvnode.toml"
+    assert (code, err) == (2, f"error: {file}: Permission denied; {a_strangers} belongs to {owner}\n")
+    out = run("doctor", "--offline", "--datadir", a_strangers)[1]
+    assert "correct that key" not in out
+    assert "run this as its owner" in out
+
+
+def test_options_about_a_network_that_does_not_run(run: Run) -> None:
+    problem = "is about a network of Bitcoin's, here bitcoin, and only ethereum shall run; add --network bitcoin"
+    told = f"error: --connect: {problem}\n"
+    assert run("run", "--network", "ethereum", "--connect", "127.0.0.1:1") == (2, "", told)
+    code, _, err = run("run", "--network", "regtest", "--quorum", "1")
+    assert (code, err.split(" of ")[0]) == (2, "error: --quorum: is about a network")
+    code, _, err = run("import", "x", "--network", "ethereum")
+    assert (code, "only headers of Bitcoin's networks are imported (bitcoin, " in err) == (2, True)
 
 
 def test_import_then_check(run: Run, tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ def test_every_make_target_and_linked_file_exists(page: str) -> None:
 def test_every_readiness_reason_is_explained() -> None:
     page = (ROOT / "docs" / "operating.md").read_text()
     parts = set()
-    for method in (Node.readiness, BitcoinFollower.reasons, EthereumFollower.reasons):
+    for method in (Node.readiness, BitcoinFollower.reasons, BitcoinFollower._held_reasons, EthereumFollower.reasons):
         tree = ast.parse(textwrap.dedent(inspect.getsource(method)))
         texts = {
             node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)

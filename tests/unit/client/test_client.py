@@ -204,10 +204,10 @@ OK = b'{"jsonrpc":"2.0","id":1,"result":5}'
 LIMITED = b'{"jsonrpc":"2.0","id":1,"error":{"code":-32005,"message":"slow","data":{"retry_after":0.01}}}'
 
 
-def ask(url: str, way: str, method: str = "uptime") -> Any:
+def ask(url: str, way: str, method: str = "uptime", timeout: float = TIMEOUT) -> Any:
     if way == "blocking":
-        return once(url, method=method, retries=QUICK)
-    return trio.run(partial(client.connect_async(url, retries=QUICK).call, method))
+        return once(url, method=method, retries=QUICK, timeout=timeout)
+    return trio.run(partial(client.connect_async(url, retries=QUICK, timeout=timeout).call, method))
 
 
 @pytest.mark.parametrize("way", ["blocking", "trio"])
@@ -254,6 +254,24 @@ def test_nobody_makes_a_client_wait_for_ever(told: str, wait: float) -> None:
     assert retry_after("999999") == MAX_RETRY_AFTER
 
 
+@pytest.mark.parametrize("way", ["blocking", "trio"])
+def test_a_wait_beyond_the_timeout_is_told_at_once(way: str) -> None:
+    long = LIMITED.replace(b"0.01", b"1.5")
+    with FakeHttp([(429, long)] * 9) as server:
+        with pytest.raises(client.Busy) as caught:
+            ask(server.url, way, timeout=1.0)
+        assert (caught.value.wait, len(server.asked)) == (1.5, 1)
+
+
+@pytest.mark.parametrize("run", [trio.run, lambda main: asyncio.run(main())])
+def test_the_client_that_does_not_block_as_a_context(node: tuple[Path, SmallNode], run: Callable[..., Any]) -> None:
+    async def main() -> int:
+        async with client.connect_async(node[0]) as one:
+            return await one.getblockcount()
+
+    assert run(main) == 49
+
+
 def test_a_kept_connection_that_the_daemon_has_closed(node: tuple[Path, SmallNode]) -> None:
     with client.connect(node[0], retries=client.Retries(attempts=1)) as one:
         assert one.getblockcount() == 49
@@ -291,7 +309,7 @@ def test_waits_grow_and_end() -> None:
     assert [round(course.after(error), 6) for _ in range(3)] == [0.1, 0.2, 0.3]
     with pytest.raises(client.Unreachable):
         course.after(error)
-    assert Course(client.Retries(4, 0.1, 0.3)).after(client.Busy("slow", 7.0)) == 7.0
+    assert Course(client.Retries(4, 0.1, 0.3), patience=7.0).after(client.Busy("slow", 7.0)) == 7.0
     assert 0.05 <= Course(client.Retries(4, 0.1, 0.3)).after(error) <= 0.1
 
 
@@ -304,6 +322,17 @@ def test_patience_of_a_stream() -> None:
     assert course.after(error) == 1.0
     with pytest.raises(client.Unreachable):
         course.after(error)
+
+
+def test_patience_of_a_call() -> None:
+    times = iter([0.0, 5.0, 9.0, 0.0, 50.0])
+    course = Course(client.Retries(9, 1.0, 1.0), patience=10.0, clock=times.__next__, chance=lambda: 0.0)
+    assert [course.after(client.Busy("slow", 5.0)) for _ in range(2)] == [5.0] * 2
+    with pytest.raises(client.Busy):
+        course.after(client.Busy("slow", 5.0))
+    course.succeeded()
+    gone = client.Unreachable("gone", untouched=True)  # asks for no wait: the attempts bound it
+    assert [course.after(gone) for _ in range(2)] == [1.0] * 2
 
 
 def test_numbers_that_belong_to_the_daemons() -> None:

@@ -22,8 +22,9 @@ from spvnode.ethereum.networks import ETHEREUM
 from spvnode.ethereum.units import Epoch, Root, Slot
 from spvnode.follow import ethereum
 from spvnode.follow.ethereum import STALE_EPOCHS, STALE_SLOTS, EthereumFollower
-from spvnode.follow.trust import TrustConfig, TrustStart
+from spvnode.follow.trust import Refusal, RefusalReason, TrustConfig, TrustStart
 from spvnode.following import Tip
+from spvnode.node import Node
 from spvnode.sync import events as ev
 from spvnode.sync.cross_check import Disagreement
 from spvnode.types import Hash32, Height, Work
@@ -101,6 +102,22 @@ def test_a_file_begins_it_and_it_is_ready_while_all_is_fresh(tmp_path: Path) -> 
     following(one, main)
 
 
+def test_the_next_period_does_not_make_it_unready_and_many_do(tmp_path: Path) -> None:
+    clock = Clock()
+    one = follower(tmp_path, clock, bootstrap_file(tmp_path))
+
+    def main() -> None:
+        assert one.driver is not None
+        peers, ours = one.driver.machine.peers, one.driver.machine.tip
+        peers.claim("other", Tip(Height(ours.height + 1), Hash32(b"\x01" * 32), Work(0)), Height(0))
+        assert peers.leaders(ours)
+        assert said(one) == set()
+        peers.claim("other", Tip(Height(ours.height + 3), Hash32(b"\x02" * 32), Work(0)), Height(0))
+        assert [reason.partition(":")[0] for reason in said(one)] == ["synchronising"]
+
+    following(one, main)
+
+
 def test_it_tells_when_what_it_has_is_old(tmp_path: Path) -> None:
     clock = Clock()
     one = follower(tmp_path, clock, bootstrap_file(tmp_path))
@@ -170,6 +187,33 @@ def test_without_a_start_it_waits(tmp_path: Path) -> None:
             assert one.waits
             assert one.driver is None
             nursery.cancel_scope.cancel()
+        one.close()
+
+    trio.run(main)
+
+
+def test_a_named_checkpoint_waits_for_a_source_and_is_not_called_none(tmp_path: Path) -> None:
+    config = BeaconConfig(network="ethereum", checkpoint="0x" + "11" * 32, p2p=False, discovery=False)
+    one = EthereumFollower(
+        config, tmp_path, sync=SyncConfig(), write_buffer=1 << 20, pool=trio.CapacityLimiter(4), clock=Clock()
+    )
+    assert follower(tmp_path, Clock(), None).waits_for == "a trusted checkpoint"
+
+    async def main() -> None:
+        await trio.to_thread.run_sync(one.open)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(one.run)
+            with trio.fail_after(PATIENCE):
+                while not one.why:  # noqa: ASYNC110 - nothing tells
+                    await trio.sleep(0.01)
+            nursery.cancel_scope.cancel()
+        node = Node({"ethereum": one})
+        named = "the checkpoint: named, but no source has it yet"
+        assert node.sync_info("ethereum")["waiting_for"] == named
+        [reason] = node.readiness("ethereum").reasons
+        assert reason.startswith(f"waiting for {named}: no source has a bootstrap for 0x11")
+        one._refusal = Refusal(RefusalReason.STALE, "old")
+        assert node.readiness("ethereum").reasons == ("waiting for another checkpoint: named, but refused: old",)
         one.close()
 
     trio.run(main)

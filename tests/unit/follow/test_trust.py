@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -210,7 +211,7 @@ def test_a_checkpoint_older_than_the_weak_subjectivity_period_is_refused_unless_
     found = establish(config, node(), folder=tmp_path, now=SLOT + 400 * DAY)
     assert isinstance(found, Refusal)
     assert (found.reason, found.evidence) == (RefusalReason.STALE, None)
-    assert "epochs old" in found.detail
+    assert re.search(r" is \d+ epochs \(400 d\) old; beyond \d+ epochs \(\d+ (d|h)\) it is not safe", found.detail)
     allowed = TrustConfig(root=ROOT, allow_stale=True, **QUICK)
     started(establish(allowed, node(), folder=tmp_path, now=SLOT + 400 * DAY), "root", 1)
 
@@ -218,7 +219,7 @@ def test_a_checkpoint_older_than_the_weak_subjectivity_period_is_refused_unless_
 def test_endpoints_that_are_stuck_in_the_past_are_waited_for(tmp_path: Path) -> None:
     found = establish(TrustConfig(**QUICK), node(), node(), folder=tmp_path, now=SLOT + 400 * DAY)
     assert isinstance(found, str)
-    assert "epochs old" in found
+    assert "epochs (400 d) old" in found
 
 
 def test_a_checkpoint_ahead_of_our_clock_waits_for_the_clock(tmp_path: Path) -> None:

@@ -10,11 +10,13 @@ import trio
 import trio.testing
 from btc_net import until, wall, wire
 from mine import regtest_chain
+from structlog.testing import capture_logs
 
 from p2p.bans import BanList
 from p2p.bitcoin.net import BitcoinNet
 from p2p.bitcoin.netaddr import NetAddressError
 from p2p.dialer import MAX_KEPT, TooManyKept
+from p2p.troubles import REMIND_S, Missing
 
 CHAIN = regtest_chain(20)
 HOME = "198.51.100.7:18444"
@@ -89,3 +91,42 @@ def test_kept_peers_are_bounded() -> None:
             net.control.add("198.51.100.7:18444")
 
     scene(play)
+
+
+def test_a_named_peer_that_is_not_there_is_told_of_and_not_at_each_try() -> None:
+    async def main() -> None:
+        street = bp.Street()
+        with capture_logs() as logs:
+            async with wire(street, connect=(HOME,)) as net:
+                await trio.sleep(REMIND_S - 600)
+                assert street.dials[HOME] > 10
+                assert net.control.missing() == [Missing(HOME, f"nobody at {HOME}")]
+                warned = [line for line in logs if line["log_level"] == "warning"]
+                assert [(line["addr"], line["network"]) for line in warned] == [(HOME, "regtest")]
+                await trio.sleep(REMIND_S)
+                assert sum(line["log_level"] == "warning" for line in logs) == 2
+                street.houses[HOME] = bp.House(bp.honest, chain=CHAIN)
+                net.control.once("198.51.100.10")
+                await until(lambda: connected(net) == [PEER])
+                assert net.control.missing() == []
+                assert net.control.disconnect(PEER)
+                await until(lambda: [one.addr for one in net.control.missing()] == [HOME])
+                assert net.control.remove(HOME)
+                assert net.control.missing() == []
+        assert not [line for line in logs if line["log_level"] == "warning" and "100.10" in line["addr"]]
+
+    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+
+
+def test_a_named_peer_that_breaks_off_the_handshake_is_told_of() -> None:
+    async def main() -> None:
+        street = bp.Street()
+        street.houses[HOME] = bp.House(bp.silent, shakes=False)
+        with capture_logs() as logs:
+            async with wire(street, connect=(HOME,)) as net:
+                await until(lambda: net.control.missing() != [Missing(HOME, None)])
+                (missing,) = net.control.missing()
+                assert missing.problem in ("no handshake in 30 s", "hung up during the handshake")
+        assert [line["problem"] for line in logs if line["log_level"] == "warning"] == [missing.problem]
+
+    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))

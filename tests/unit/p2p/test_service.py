@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import trio
+from structlog.testing import capture_logs
 
 from p2p import dialer, roster
 from p2p.addressbook import AddressBook, Source
@@ -20,6 +21,7 @@ from p2p.mesh.events import MeshEvent, PeerDown, PeerTip, PeerUp, TipGossip
 from p2p.mesh.following import headers_protocol
 from p2p.port import StreamClosed
 from p2p.score import Action, ScoreBoard
+from p2p.troubles import REMIND_S
 from tests.support.mesh import ListChain, Node, node, simulate, wall
 
 NET = "testnet"
@@ -663,3 +665,26 @@ def test_twenty_nodes_in_a_ring_all_hear_of_a_tip() -> None:
 
 def test_addresses_of_this_file_are_well_formed() -> None:
     assert str(parse_address(address_of("a"))) == address_of("a")
+
+
+def test_a_named_peer_that_is_not_there_is_told_of_and_not_at_each_try() -> None:
+    async def main() -> None:
+        net = MemoryNetwork()
+        with capture_logs() as logs:
+            async with node(net, "b", {NET: ListChain()}, static=[address_of("a")]) as b:
+                await trio.sleep(REMIND_S - 600)
+                (missing,) = b.mesh.control.missing()
+                assert missing.addr == address_of("a")
+                assert missing.problem
+                warned = [line for line in logs if line["log_level"] == "warning"]
+                assert [(line["addr"], line["problem"]) for line in warned] == [(missing.addr, missing.problem)]
+                await trio.sleep(REMIND_S)
+                assert sum(line["log_level"] == "warning" for line in logs) == 2
+                async with node(net, "a", {NET: ListChain()}):
+                    await b.wait_for(up("a"))
+                    assert b.mesh.control.missing() == []
+                await until(lambda: [one.addr for one in b.mesh.control.missing()] == [address_of("a")])
+                assert b.mesh.control.remove(address_of("a"))
+                assert b.mesh.control.missing() == []
+
+    simulate(main)

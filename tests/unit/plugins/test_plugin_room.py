@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -215,7 +216,7 @@ def test_without_the_extra_it_is_named(tmp_path: Path, monkeypatch: pytest.Monke
 
     async def main() -> None:
         assert (await Room().load([])).engine is None
-        with pytest.raises(InputError, match=r"plugin: wants WebAssembly: pip install 'spvnode\[plugins\]'"):
+        with pytest.raises(InputError, match=r"plugin: wants WebAssembly: .venv/bin/pip install '\.\[plugins\]'"):
             await Room().load([one])
 
     trio.run(main)
@@ -224,9 +225,12 @@ def test_without_the_extra_it_is_named(tmp_path: Path, monkeypatch: pytest.Monke
 def test_the_example_of_the_page_does_what_the_page_says(tmp_path: Path) -> None:
     found = re.search(r"```wat\n(.*?)```", PAGE.read_text(), re.DOTALL)
     assert found is not None
+    block = re.search(r"\n( +\[\[plugin\]\]\n.*?)\n\n", PAGE.read_text(), re.DOTALL)
+    assert block is not None
+    (table,) = tomllib.loads(block[1])["plugin"]
 
     async def main() -> None:
-        one = config(tmp_path, found[1], "quiet", capabilities=("headers",), headers=("bitcoin",))
+        one = config(tmp_path, found[1], **{key: value for key, value in table.items() if key != "file"})
         plugins = await room_with(one)
         events = [b'{"network":"bitcoin","kind":"extend","x":"' + b"y" * 200_000 + b'"}', b'{"kind":"reorg"}',
                   b"{}", b'{"kind":"extend', b'"kind":"extend"']  # fmt: skip

@@ -192,7 +192,9 @@ def test_a_proof_that_cannot_be_made_yet_is_no_fault_of_ours() -> None:
 
 @pytest.mark.parametrize(("field", "value"), [("header", "head"), ("format", "ssz")])
 def test_words_of_a_proof_are_checked(node: SmallNode, field: str, value: str) -> None:
-    assert ask(node, "getbeaconheaderproof", **{field: value}) == (-8, f"{field}: Invalid enum value '{value}'")
+    code, problem = ask(node, "getbeaconheaderproof", **{field: value})
+    choices = {"header": "finalized, optimistic", "format": "hex, json"}[field]
+    assert (code, problem) == (-8, f"{field}: Invalid enum value '{value}'; one of {choices}")
 
 
 def test_a_proof_is_compared_with_what_this_node_knows(node: SmallNode) -> None:

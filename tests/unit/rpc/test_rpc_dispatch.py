@@ -126,7 +126,7 @@ def test_null_means_not_given() -> None:
 
 def test_names_and_types_of_parameters_are_told() -> None:
     for params, message in (
-        ({"hight": 1}, "Unknown named parameter 'hight'"),
+        ({"hight": 1}, "Unknown named parameter 'hight'; there are height, network"),
         ({}, "height: missing. Usage: getblockhash height ( network )"),
         ([1, "bitcoin", 2], "3 parameters, at most 2. Usage: getblockhash height ( network )"),
         ([True], "height: Expected int, got bool"),

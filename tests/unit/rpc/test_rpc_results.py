@@ -190,6 +190,7 @@ def of_running(replies: Replies, first: Both, second: Both) -> None:
         return replies.hold(method, first.call(method, *params))
 
     held("addnode", second.address(), "onetry")
+    held("addnode", "127.0.0.1:9", "add")  # where nobody is: a named peer that is not connected
     second.follow()
     second.wait_height(BLOCKS)
     of_peers(replies, first, second)

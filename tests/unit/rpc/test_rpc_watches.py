@@ -65,6 +65,9 @@ def test_the_first_header_of_a_time(tmp_path: Path) -> None:
     async def body(desk: Desk) -> None:
         await desk.call("watch", kind="time", time=times[9])
         assert [(one["height"], one["header_time"]) for one in desk.told()] == [(10, times[9])]
+        told = desk.told()[0]
+        assert told["wanted"] == times[9]
+        assert told["time"] > told["header_time"], "an event's time is when it happened"
         await desk.call("watch", kind="time", time=times[29] - 5)
         node.commit(CHAIN[1600:2000])
         await desk.looked()
@@ -137,7 +140,7 @@ def test_each_sees_its_own_and_the_operator_all(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("params", "problem"),
     [
-        ({"kind": "block"}, "kind: Invalid enum value 'block'"),
+        ({"kind": "block"}, "kind: Invalid enum value 'block'; one of confirmations, reorg, script, time"),
         ({"kind": "reorg"}, "hash: must be given"),
         ({"kind": "reorg", "hash": "xy"}, "hash: must be of length 64"),
         ({"kind": "confirmations", "hash": "11" * 32, "confirmations": 0}, "confirmations: Expected int >= 1"),

@@ -18,6 +18,7 @@ from event_node import EventNode, with_hub
 
 from spvnode.config_rpc import RpcConfig, WebhookConfig
 from spvnode.errors import InputError
+from spvnode.metrics import Metrics
 from spvnode.rpc.events.hub import Hub
 from spvnode.rpc.events.webhooks import Pace, Webhook, read_secret, sign
 
@@ -169,6 +170,41 @@ def test_after_the_last_try_it_is_a_dead_letter_and_the_next_has_its_turn(tmp_pa
             assert receiver.ids == ["regtest:1"] * 3 + ["regtest:2"]
         dead = [json.loads(line) for line in (tmp_path / "webhooks" / "one.dead.jsonl").read_text().splitlines()]
         assert [one["id"] for one in dead] == ["regtest:1"]
+
+    trio.run(main)
+
+
+def test_metrics_tell_how_a_webhook_fares(tmp_path: Path) -> None:
+    node, metrics = EventNode(), Metrics()
+    slow = Pace(tries=2, first=0.01, cap=0.02, timeout=60.0)
+
+    def shown() -> dict[str, float]:
+        metrics.observe(node)
+        lines = (line.rpartition(" ") for line in metrics.render().decode().splitlines())
+        return {name: float(value) for name, _, value in lines if name.startswith("spvnode_webhook")}
+
+    def tries(outcome: str) -> str:
+        return f'spvnode_webhook_tries_total{{outcome="{outcome}",webhook="one"}}'
+
+    dead, lag = (f'spvnode_webhook_{name}{{webhook="one"}}' for name in ("dead_letters_total", "lag"))
+
+    async def main() -> None:
+        async with (
+            receiving(node, tmp_path, 503, 0, 204, -1) as (receiver, hub, config),
+            trio.open_nursery() as nursery,
+        ):
+            nursery.start_soon(Webhook(hub, config, tmp_path / "webhooks", pace=slow, metrics=metrics).run)
+            await settled(tmp_path, "regtest:0")
+            with trio.fail_after(20):
+                while shown()[lag]:  # noqa: ASYNC110 - an event of the hub's own, which it does not want
+                    await trio.sleep(0.01)
+            assert shown() == {tries("delivered"): 0, tries("refused"): 0, tries("failed"): 0, dead: 0, lag: 0}
+            for _ in range(4):
+                node.happen()
+            await receiver.until(4)  # of which the last one is not answered
+            await settled(tmp_path, "regtest:2")
+            assert shown() == {tries("delivered"): 1, tries("refused"): 1, tries("failed"): 1, dead: 1, lag: 2}
+            nursery.cancel_scope.cancel()
 
     trio.run(main)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import trio
 from mine import mine, mine_run, regtest_chain
+from structlog.testing import capture_logs
 from world import NOW, Peer, open_chain
 
 from p2p.faults import RemoteFault
@@ -17,18 +18,21 @@ from spvnode.bitcoin.header import Header
 from spvnode.bitcoin.params import REGTEST
 from spvnode.bitcoin.stored import StoredChain
 from spvnode.config import CheckpointConfig, SyncConfig
-from spvnode.errors import StoreError
+from spvnode.errors import InputError, StoreError
 from spvnode.follow.bitcoin import GOSSIP_DEPTH, BitcoinFollower
 from spvnode.following import Tip
+from spvnode.node import Node
 from spvnode.store.errors import StoreDamaged
 from spvnode.supervise import supervise
 from spvnode.sync import events as ev
 from spvnode.sync.effects import FetchAfter, FetchRange
 from spvnode.sync.source import Items
+from spvnode.sync.table import State
 from spvnode.types import Hash32, Height, Work
 
 HEADERS = regtest_chain(300)
 PATIENCE = 20.0
+SYNCHRONISING = {f"synchronising: {state}" for state in State}
 
 
 def honest(headers: bytes = HEADERS) -> StoredChain:
@@ -46,9 +50,12 @@ class Mesh:
         self.peers = {name: Peer(name, chain) for name, chain in chains.items()}
         self.asked: Counter[str] = Counter()
         self.reported: list[RemoteFault] = []
+        self.hold = trio.Event()
+        self.hold.set()
 
     async def fetch_after(self, peer: str, locator: list[Hash32], count: int) -> Items:
         self.asked[peer] += 1
+        await self.hold.wait()
         return self.peers[peer].honest(FetchAfter(0, peer, count), locator)
 
     async def fetch_range(self, peer: str, start: Height, count: int) -> Items:
@@ -104,6 +111,22 @@ def run_followed(one: BitcoinFollower, main: Callable[[], object]) -> None:
 
 def height_of(one: BitcoinFollower) -> int:
     return one.chain.tip.height if one.chain is not None else -1
+
+
+def said(one: BitcoinFollower) -> set[str]:
+    return {reason for reason, holds in one.reasons().items() if holds}
+
+
+def store_up_to(datadir: Path, height: int) -> None:
+    """A chain from genesis on, as a run without a checkpoint leaves it."""
+    mesh = Mesh(a=honest(HEADERS[: height * 80]))
+    one = followed(datadir, mesh)
+
+    async def main() -> None:
+        await one.post(mesh.claim("a"))
+        await until(lambda: height_of(one) == height)
+
+    run_followed(one, main)
 
 
 # -- restarts
@@ -276,3 +299,108 @@ def test_peers_of_the_mesh_that_we_chose_do_not_count_as_strangers(tmp_path: Pat
     trio.run(main)
     strangers = {name: known.inbound for name, known in one.mesh.peers.items()}
     assert strangers == {"dialed": False, "stranger": True, "named": False}
+
+
+def test_without_its_networks_own_peers_nobody_can_be_asked_for_blocks(tmp_path: Path) -> None:
+    node = Node({"regtest": followed(tmp_path, Mesh())})
+    for filters in (True, False):
+        why = node.unreachable("regtest", filters=filters)
+        assert why is not None
+        assert why.startswith("this node is not connected to regtest's own peers")
+
+
+# -- a checkpoint, and a chain that was begun without it
+
+
+def test_a_checkpoint_above_the_tip_is_held_against_every_chain(tmp_path: Path) -> None:
+    """It was ignored there: the chain went past it with another block, and the next start failed."""
+    store_up_to(tmp_path, 56)
+    mesh = Mesh(a=honest())
+    one = followed(tmp_path, mesh, checkpoint_at(60, b"\xab" * 32))
+
+    async def main() -> None:
+        await until(lambda: one.driver is not None)
+        assert "not yet at the checkpoint at height 60" in said(one)
+        await one.post(mesh.claim("a"))
+        await until(lambda: one.contradictions > 0)
+        assert mesh.reported == [], "it may be the operator who is wrong"
+        assert height_of(one) == 56
+        assert "peers have another block at the checkpoint at height 60: is its hash right?" in said(one)
+
+    run_followed(one, main)
+
+
+def test_a_checkpoint_above_the_tip_that_holds_is_passed(tmp_path: Path) -> None:
+    store_up_to(tmp_path, 56)
+    mesh = Mesh(a=honest())
+    one = followed(tmp_path, mesh, checkpoint_at(60))
+
+    async def main() -> None:
+        await one.post(mesh.claim("a"))
+        await until(lambda: height_of(one) == 300)
+        assert not [reason for reason in said(one) if "checkpoint" in reason]
+
+    run_followed(one, main)
+
+
+def test_a_checkpoint_that_contradicts_the_store_stops_the_start_and_cuts_nothing(tmp_path: Path) -> None:
+    store_up_to(tmp_path, 300)
+    wrong = followed(tmp_path, Mesh(), checkpoint_at(60, b"\xab" * 32))
+    with pytest.raises(InputError, match="checkpoint: height 60 is"):
+        wrong.open()
+    wrong.close()
+    again = followed(tmp_path, Mesh())
+    again.open()
+    assert height_of(again) == 300
+    again.close()
+
+
+def test_a_start_says_what_the_checkpoint_is_for(tmp_path: Path) -> None:
+    store_up_to(tmp_path, 56)
+    one = followed(tmp_path, Mesh(), checkpoint_at(60))
+    with capture_logs() as logs:
+        one.open()
+    one.close()
+    assert "the chain began at genesis; the checkpoint at 60 is held against it" in [line["event"] for line in logs]
+
+
+# -- readiness
+
+
+def test_an_ordinary_new_block_does_not_make_it_unready(tmp_path: Path) -> None:
+    """It did, for the time between a peer's claim and the commit: with one block of eight somebody was told."""
+    mesh = Mesh(a=honest(HEADERS[: 298 * 80]), b=honest())
+    one = followed(tmp_path, mesh)
+    block = trio.Event()
+
+    async def main() -> None:
+        await one.post(mesh.claim("a"))
+        await until(lambda: height_of(one) == 298)
+        await until(lambda: not said(one) & SYNCHRONISING)
+        mesh.hold = block
+        await one.post(mesh.claim("b"))
+        await until(lambda: mesh.asked["b"] > 0)
+        assert one.driver is not None
+        assert one.driver.machine.peers.leaders(one.driver.machine.tip)
+        assert not said(one) & SYNCHRONISING
+        block.set()
+        await until(lambda: height_of(one) == 300)
+
+    run_followed(one, main)
+
+
+def test_a_first_sync_and_a_long_way_behind_make_it_unready_at_once(tmp_path: Path) -> None:
+    mesh = Mesh(a=honest(HEADERS[:160]), b=honest())
+    one = followed(tmp_path, mesh)
+
+    async def main() -> None:
+        for name, height in (("a", 2), ("b", 300)):
+            mesh.hold = trio.Event()
+            await one.post(mesh.claim(name))
+            await until(lambda name=name: mesh.asked[name] > 0)  # type: ignore[misc]
+            assert said(one) & SYNCHRONISING
+            mesh.hold.set()
+            await until(lambda height=height: height_of(one) == height)  # type: ignore[misc]
+            await until(lambda: not said(one) & SYNCHRONISING)
+
+    run_followed(one, main)

@@ -199,3 +199,23 @@ def test_a_presync_that_our_clock_refuses_costs_its_peer_little_and_is_not_begun
         assert [fault.reason for fault in source.faults] == [FaultReason.TIME_TOO_NEW]
 
     trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+
+
+def test_a_chain_that_contradicts_a_checkpoint_is_counted() -> None:
+    """By this the follower tells the operator that peers have another block at the one that he named."""
+
+    async def main() -> Crowd:
+        source = Crowd(PROVEN.holding(Height(3_000), Hash32(b"\xab" * 32)))
+        prover = Prover(source, proven=nothing)
+        doubt = source.look(CHAIN[:FULL])
+        assert isinstance(doubt, Doubtful)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(prover.run)
+            prover.wanted(Known("a", 0, 0), doubt)
+            await trio.sleep(REPLY_S)
+            nursery.cancel_scope.cancel()
+        return source
+
+    source = trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+    assert source.contradictions == 1
+    assert source.faults == [], "it may be the operator who is wrong"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import json
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -197,8 +196,17 @@ def test_a_daemon_that_goes_away(tmp_path: Path) -> None:
 def test_without_the_extra(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     assert run_command(["top", "--datadir", str(tmp_path)]) == 2
-    way = f"{sys.executable} -m pip install 'textual>=8,<9'"
+    way = ".venv/bin/pip install '.[top]' in the checkout"
     assert capsys.readouterr().err == f"error: textual: is not installed; {way} brings it\n"
+
+
+def test_without_a_terminal(
+    server: Served, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Top, "run", lambda _: pytest.fail("it was started"))
+    assert run_command(["top", "--datadir", str(server.place)]) == 2
+    told = "error: stdout: is no terminal; `spvnode status --json` is for programs\n"
+    assert capsys.readouterr() == ("", told)
 
 
 def test_one_look_as_json(server: Served, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -302,6 +302,19 @@ def test_it_waits_for_peers_and_goes_on(tmp_path: Path) -> None:
     run_scan(tmp_path, node, body)
 
 
+def test_it_says_at_once_that_no_peer_can_be_asked(tmp_path: Path) -> None:
+    node = ScanNode("a")
+    grown(node, 2)
+
+    async def body(desk: Desk) -> None:
+        await desk.call("watch", kind="script", scripts=[MINE.hex()])
+        assert (await desk.call("listwatches"))[0]["waiting_for"] is None
+        node.peers.peers = {}
+        assert "no peer that serves it is connected" in (await desk.call("listwatches"))[0]["waiting_for"]
+
+    run_scan(tmp_path, node, body)
+
+
 def without(node: ScanNode, height: int, script: bytes) -> bytes:
     """The filter of a block short of one script."""
     block = Ledger(node.made).blocks[height]
