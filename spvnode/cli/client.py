@@ -13,8 +13,8 @@ from typing import Any
 
 from spvnode.cli.exits import Exit
 from spvnode.cli.shell import CommandFailed
-from spvnode.client.blocking import UnixConnection
 from spvnode.client.exchange import MAX_REPLY, TIMEOUT, Params, encode_call, patience
+from spvnode.client.sockets import UnixConnection
 from spvnode.places import SOCKET_NAME
 
 _CREDENTIALS = struct.Struct("3i")  # pid, uid, gid: unix(7)

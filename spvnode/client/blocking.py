@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import http.client
-import socket
 import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from pathlib import Path
-from typing import Any, Self
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Self
 
 from spvnode.client.errors import Passing, Refused, Unreachable
 from spvnode.client.exchange import (
@@ -36,38 +34,23 @@ from spvnode.client.retries import Course, Retries
 from spvnode.client.stream import SILENCE, Event, Parser
 from spvnode.client.upload import UPLOAD_KIND, UPLOAD_PATH, ProofVerdict, Row, verdicts_of
 
+if TYPE_CHECKING:
+    import http.client
+
 UNAUTHORIZED = 401
 PART = 65_536
 """Bytes read of a stream at once."""
 
 
-class UnixConnection(http.client.HTTPConnection):
-    """HTTP over a unix socket."""
+def _sockets() -> ModuleType:
+    """With ``http.client``, half of what importing this package would cost: it comes with the first call."""
+    from spvnode.client import sockets  # noqa: PLC0415 - see above
 
-    def __init__(self, path: Path, timeout: float | None) -> None:
-        super().__init__("localhost", timeout=timeout)
-        self._path = path
-
-    def connect(self) -> None:
-        """Connects to the socket file instead of a host and port."""
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(str(self._path))
+    return sockets
 
 
-def open_connection(place: Place, timeout: float | None) -> http.client.HTTPConnection:
-    """A connection to the daemon. Raises Unreachable."""
-    connection: http.client.HTTPConnection
-    if place.socket is not None:
-        connection = UnixConnection(place.socket, timeout)
-    else:
-        kind = http.client.HTTPSConnection if place.tls else http.client.HTTPConnection
-        connection = kind(place.host, place.port, timeout=timeout)
-    try:
-        connection.connect()
-    except OSError as error:
-        connection.close()
-        raise Unreachable(f"no daemon answers at {place} ({error.strerror or error})", untouched=True) from error
+def _open(place: Place, timeout: float | None) -> http.client.HTTPConnection:
+    connection: http.client.HTTPConnection = _sockets().open_connection(place, timeout)
     return connection
 
 
@@ -174,7 +157,7 @@ class Client(Methods):
 
     def _exchange(self, request: Request, headers: dict[str, str], timeout: float) -> Reply:
         if self._connection is None:
-            self._connection = open_connection(self._place, self._timeout)
+            self._connection = _open(self._place, self._timeout)
         connection = self._connection
         try:
             if connection.sock is not None:
@@ -182,7 +165,7 @@ class Client(Methods):
             connection.request("POST", request.path, request.body, {"Content-Type": request.kind, **headers})
             response = connection.getresponse()
             reply = Reply(response.status, response.read(MAX_REPLY + 1), retry_after(response.getheader("Retry-After")))
-        except (OSError, http.client.HTTPException) as error:
+        except _sockets().BROKEN as error:
             self._drop()
             raise Unreachable(f"{self._place} went away: {error or type(error).__name__}", untouched=False) from error
         if response.will_close or len(reply.body) > MAX_REPLY:
@@ -238,7 +221,7 @@ class Events(Iterator[Event]):
             self._response = self._open()
         try:
             data = self._response.read1(PART)
-        except (OSError, http.client.HTTPException, ValueError) as error:
+        except (*_sockets().BROKEN, ValueError) as error:
             raise Unreachable(f"the stream ended: {error or type(error).__name__}", untouched=True) from error
         if not data:
             raise Unreachable("the stream ended", untouched=True)
@@ -246,7 +229,7 @@ class Events(Iterator[Event]):
 
     def _open(self) -> http.client.HTTPResponse:
         headers = self._place.headers()
-        self._connection = open_connection(self._place, SILENCE)
+        self._connection = _open(self._place, SILENCE)
         if self._parser.cursor is not None:
             headers["Last-Event-ID"] = self._parser.cursor
         try:
@@ -255,7 +238,7 @@ class Events(Iterator[Event]):
             if response.status == 200:
                 return response
             reply = Reply(response.status, response.read(PART), retry_after(response.getheader("Retry-After")))
-        except (OSError, http.client.HTTPException) as error:
+        except _sockets().BROKEN as error:
             raise Unreachable(f"{self._place}: {error or type(error).__name__}", untouched=True) from error
         problem = refusal(reply)
         if isinstance(problem, Refused) and problem.status == UNAUTHORIZED and self._place.token is None:
