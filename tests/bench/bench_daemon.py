@@ -106,7 +106,7 @@ def measure(folder: Path, headers: bytes) -> list[Row]:
         Row("wire to committed, one libp2p peer", CORE, burst["headers_per_second"] / 1e3, 400, "k headers/s"),
         Row("peak memory with mesh, while syncing", CORE, peak, 140, "MB", at_least=False),
         Row("memory without mesh, 1,000,000 headers", CORE, without, 70, "MB", at_least=False),
-        Row("its peak, while loading them", CORE, most, 80, "MB", at_least=False),
+        Row("its peak, while loading them", CORE, most, 85, "MB", at_least=False),
         Row("warm start to first RPC answer", "1,000,000 headers", warm, 2, "s", at_least=False),
         Row("bytes written per header in bulk", "80 of information", flash, 200, "B", at_least=False),
     ]
