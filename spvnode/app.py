@@ -10,7 +10,7 @@ import importlib
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from ipaddress import ip_address
@@ -29,7 +29,7 @@ from spvnode import tracing
 from spvnode.bitcoin.params import NETWORKS
 from spvnode.config import BeaconConfig, Config, ensure_datadir
 from spvnode.errors import InputError, SpvnodeError
-from spvnode.follow.base import Follower
+from spvnode.follow.base import Follower, Service
 from spvnode.follow.bitcoin import BitcoinFollower
 from spvnode.follow.bitcoin_served import Served
 from spvnode.metrics import Metrics
@@ -95,7 +95,6 @@ async def _main(config: Config, read: Callable[[], Config]) -> None:
     plugins.put(ready.plugins)
     reloader = Reloader(config, read, datadir, desk, plugins, lambda: (*node.chains, *node.beacons))
     hub = Hub(node, Journal(datadir / JOURNAL_NAME), desk, plugins)
-    hooks = [Webhook(hub, one, datadir / WEBHOOKS_NAME, metrics=metrics) for one in config.rpc.webhook]
     tracing.configure(config.trace)
     try:
         async with trio.open_nursery() as drivers:
@@ -118,22 +117,8 @@ async def _main(config: Config, read: Callable[[], Config]) -> None:
                 )
                 settle()
                 await services.start(serve)
-                services.start_soon(supervise, "events", hub.run)
-                services.start_soon(supervise, "plugins", HeaderChecks(node, hub, plugins).run)
-                for name in (one.network for one in node.followed.values() if isinstance(one, BitcoinFollower)):
-                    services.start_soon(supervise, f"watches {name}", Scanner(node, hub, name).run)
-                for hook in hooks:
-                    services.start_soon(supervise, f"webhook {hook.name}", hook.run)
-                if config.electrum.enabled:
-                    from spvnode.electrum.server import serve_electrum  # noqa: PLC0415 - for those who want it
-
-                    electrum = partial(serve_electrum, node, config.electrum_network, config.electrum)
-                    services.start_soon(supervise, "electrum", partial(electrum, news=hub.news, metrics=metrics))
-                if config.mesh.enabled:
-                    services.start_soon(supervise, "mesh", partial(run_mesh, node, config, datadir))
-                for one in node.followed.values():
-                    for name, service in one.services():
-                        services.start_soon(supervise, name, service)
+                for name, service in supervised(config, datadir, node, hub, plugins, metrics):
+                    services.start_soon(supervise, name, service)
                 await stop.wait()
                 log.info("stopping")
                 services.cancel_scope.cancel()
@@ -142,6 +127,27 @@ async def _main(config: Config, read: Callable[[], Config]) -> None:
         tracing.close()
         for one in node.followed.values():
             one.close()
+
+
+def supervised(
+    config: Config, datadir: Path, node: Node, hub: Hub, plugins: Room, metrics: Metrics
+) -> Iterator[Service]:
+    """What runs beside the RPC, and is begun again when it fails."""
+    yield "events", hub.run
+    yield "plugins", HeaderChecks(node, hub, plugins).run
+    for name in (one.network for one in node.followed.values() if isinstance(one, BitcoinFollower)):
+        yield f"watches {name}", Scanner(node, hub, name).run
+    for hook in config.rpc.webhook:
+        yield f"webhook {hook.name}", Webhook(hub, hook, datadir / WEBHOOKS_NAME, metrics=metrics).run
+    if config.electrum.enabled:
+        from spvnode.electrum.server import serve_electrum  # noqa: PLC0415 - for those who want it
+
+        electrum = partial(serve_electrum, node, config.electrum_network, config.electrum)
+        yield "electrum", partial(electrum, news=hub.news, metrics=metrics)
+    if config.mesh.enabled:
+        yield "mesh", partial(run_mesh, node, config, datadir)
+    for one in node.followed.values():
+        yield from one.services()
 
 
 def build(config: Config, datadir: Path) -> Node:
